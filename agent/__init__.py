@@ -1,0 +1,1 @@
+"""The device: link, trust, store, deployment machine, inference server, reports."""
