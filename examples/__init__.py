@@ -1,0 +1,1 @@
+"""Worked examples on real data. Of the product, only the demo reads from here."""

@@ -1,0 +1,1 @@
+"""Handwritten digits: the data, the training and the two committed models of the demo."""
