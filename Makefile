@@ -1,0 +1,59 @@
+# Every target sets itself up. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+export PYTHON
+
+BIN := .venv/bin
+ROOMS := $(wildcard contract model converter agent fleet outrider tests examples benchmarks)
+PINS := constraints/packages.txt
+LOCKER := .make/locker
+
+.PHONY: help setup demo test check format lock clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup:  ## Make .venv from the pinned packages; installs python3-venv and mosquitto when missing
+	@.ci/setup
+
+demo: setup  ## The whole path on real parts, in under 2 minutes. ARGS="--agents 12 --keep"
+	@$(BIN)/outrider demo $(ARGS)
+
+test: setup  ## Run the tests. ARGS="tests/contract -k golden", ARGS="-n 2"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## Format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(ROOMS)
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory test
+
+format: setup  ## Format the code, and mend what lint can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Keeps the pins that still fit. ARGS="--upgrade" takes the newest, "--upgrade-package NAME" one.
+lock: $(LOCKER)  ## Pin the packages again after a change of pyproject.toml. ARGS="--upgrade"
+	$(LOCKER)/bin/uv pip compile --quiet pyproject.toml --extra demo --extra dev \
+	    --universal --python-version 3.10 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command "make lock" --output-file $(PINS) $(ARGS)
+	@! grep -nE '://|^ *-' $(PINS) | grep -v -- '--hash=sha256:' || \
+	    { echo "$(PINS) names an index or a file: see your configuration of uv" >&2; exit 1; }
+
+$(LOCKER): constraints/locker.txt
+	rm -rf $@
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r $<
+	touch $@
+
+clean:  ## Remove what the targets made, demo-report too
+	rm -rf .venv .make build dist demo-report .hypothesis .import_linter_cache .mypy_cache \
+	    .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
