@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Annotated, Union
+from typing import Annotated, TypeAlias
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -27,8 +27,8 @@ from contract.codec import MAX_BYTES, decode_any, encode, kind_of
 from contract.errors import BadSignature, MalformedMessage, MessageTooLong
 from contract.ids import digest_of
 
-PrivateKey = Union[Ed25519PrivateKey, EllipticCurvePrivateKey]
-PublicKey = Union[Ed25519PublicKey, EllipticCurvePublicKey]
+PrivateKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey
+PublicKey: TypeAlias = Ed25519PublicKey | EllipticCurvePublicKey
 PAYLOAD_TYPE = "application/vnd.outrider.{kind}+json"
 
 
@@ -43,7 +43,7 @@ class Envelope(msgspec.Struct, frozen=True):
     """A DSSE envelope in its JSON form."""
 
     payload: str
-    payloadType: Annotated[str, Meta(max_length=128)]  # noqa: N815 - DSSE's own field name
+    payloadType: Annotated[str, Meta(max_length=128)]  # DSSE's own spelling
     signatures: Annotated[list[Signature], Meta(min_length=1, max_length=4)]
 
 

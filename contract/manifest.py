@@ -140,7 +140,9 @@ _DECODER = msgspec.json.Decoder(Manifest)
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Canonical bytes: equal manifests give equal bytes; raises `MalformedManifest`."""
-    data = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
+    # Decoded once more, so that a 1 given for a float is written as 1.0 whoever writes it.
+    plain = _DECODER.decode(msgspec.json.encode(manifest))
+    data = msgspec.json.format(msgspec.json.encode(plain, order="sorted"), indent=1) + b"\n"
     if len(data) > MAX_MANIFEST_BYTES:
         raise MalformedManifest(f"manifest of {len(data)} bytes; at most {MAX_MANIFEST_BYTES}")
     return data

@@ -1,0 +1,3 @@
+"""The tests, laid out like the source."""
+
+from __future__ import annotations
