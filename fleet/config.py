@@ -1,0 +1,67 @@
+"""`hub.json`: what `hub init` fixed for one hub, read once into a frozen value.
+
+Holds no secrets. Refuses a file of another schema rather than guess.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from contract.enrolment import Host, Port
+from contract.ids import Id
+from fleet.errors import HubNotFound, HubUnreadable
+
+MAX_CONFIG_BYTES = 65_536
+CONFIG_FILE = "hub.json"
+
+
+class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One hub: its name, the host names in its certificates (first: the one to give devices)."""
+
+    schema: int = 1
+    name: Id = "hub"
+    hosts: Annotated[list[Host], Meta(min_length=1, max_length=32)]
+    api_host: Host = "0.0.0.0"  # noqa: S104 - devices and operators come from other machines
+    api_port: Port
+    broker_bind: Host = "0.0.0.0"  # noqa: S104 - devices come from other machines
+    broker_port: Port
+    created_at_ms: int
+
+    @property
+    def api_url(self) -> str:
+        """Where devices and operators find the API."""
+        host = self.hosts[0]
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.api_port}"
+
+    @property
+    def broker_host(self) -> str:
+        """Where devices find the broker."""
+        return self.hosts[0]
+
+
+def encode_config(config: HubConfig) -> bytes:
+    """Readable JSON."""
+    return msgspec.json.format(msgspec.json.encode(config), indent=1) + b"\n"
+
+
+def read_config(directory: Path) -> HubConfig:
+    """Raises `HubNotFound` when this is not a hub's directory, `HubUnreadable` when damaged."""
+    path = directory / CONFIG_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise HubNotFound(
+            f"{directory} is not a hub's directory ({error.strerror}): run `outrider hub init`"
+        ) from error
+    try:
+        config = msgspec.json.decode(data, type=HubConfig)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise HubUnreadable(f"{path}: {str(error)[:200]}") from error
+    if config.schema != 1:
+        raise HubUnreadable(f"{path}: schema {config.schema}; this program reads 1")
+    return config

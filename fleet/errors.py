@@ -1,0 +1,90 @@
+"""What can go wrong at the hub. Each message says what was wrong and what to do.
+
+The API translates these to statuses in one place; the command line prints them as one line.
+"""
+
+from __future__ import annotations
+
+
+class FleetError(Exception):
+    """Something asked of the hub cannot be done."""
+
+
+class HubNotFound(FleetError):
+    """The directory is not one that `hub init` made."""
+
+
+class HubUnreadable(FleetError):
+    """A file of the hub's directory is damaged."""
+
+
+class HubExists(FleetError):
+    """`hub init` was given a directory that is not empty."""
+
+
+class SetupFailed(FleetError):
+    """`hub init` could not finish; nothing of it remains."""
+
+
+class StorageBusy(FleetError):
+    """The database could not be written in time."""
+
+
+class StorageTooNew(FleetError):
+    """The database was migrated by a newer program than this one."""
+
+
+class BrokerMissing(FleetError):
+    """Mosquitto is not installed."""
+
+
+class BrokerFailed(FleetError):
+    """The broker does not start."""
+
+
+class PortInUse(FleetError):
+    """Something else listens on a port that the hub needs."""
+
+
+class DeviceExists(FleetError):
+    """A device of that name is there already."""
+
+
+class DeviceNotFound(FleetError):
+    """No such device."""
+
+
+class InvalidDevice(FleetError):
+    """A device's name, class or labels cannot be taken."""
+
+
+class TrustMissing(FleetError):
+    """The hub has no trust root yet, so no device can be enrolled."""
+
+
+class EnrolmentRefused(FleetError):
+    """An enrolment request is not genuine, too late, or used up; says no more than it must."""
+
+
+class ReleaseNotFound(FleetError):
+    """No such release."""
+
+
+class ReleaseConflict(FleetError):
+    """Another bundle was published under that name, or a newer version came first."""
+
+
+class BundleRefused(FleetError):
+    """A bundle is broken, unsigned, or signed by somebody who may not."""
+
+
+class BlobMissing(FleetError):
+    """A blob that a release needs is not in the store, or is damaged."""
+
+
+class TokenRefused(FleetError):
+    """The API token is absent, unknown or revoked."""
+
+
+class TokenExists(FleetError):
+    """A token of that name is there already."""
