@@ -141,7 +141,7 @@ _DECODER = msgspec.json.Decoder(Manifest)
 def encode_manifest(manifest: Manifest) -> bytes:
     """Canonical bytes: equal manifests give equal bytes; raises `MalformedManifest`."""
     # Decoded once more, so that a 1 given for a float is written as 1.0 whoever writes it.
-    plain = _DECODER.decode(msgspec.json.encode(manifest))
+    plain = _parse(msgspec.json.encode(manifest))
     data = msgspec.json.format(msgspec.json.encode(plain, order="sorted"), indent=1) + b"\n"
     if len(data) > MAX_MANIFEST_BYTES:
         raise MalformedManifest(f"manifest of {len(data)} bytes; at most {MAX_MANIFEST_BYTES}")
@@ -152,12 +152,16 @@ def decode_manifest(data: bytes) -> Manifest:
     """Parse and check a manifest; raises `MalformedManifest` and nothing else."""
     if len(data) > MAX_MANIFEST_BYTES:
         raise MalformedManifest(f"manifest of {len(data)} bytes; at most {MAX_MANIFEST_BYTES}")
-    try:
-        manifest = _DECODER.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise MalformedManifest(f"manifest: {str(error)[:300]}") from error
+    manifest = _parse(data)
     _check(manifest)
     return manifest
+
+
+def _parse(data: bytes) -> Manifest:
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise MalformedManifest(f"manifest: {str(error)[:300]}") from error
 
 
 def _check(manifest: Manifest) -> None:
