@@ -46,6 +46,10 @@ class DigestMismatch(ContractError):
     """Bytes do not have the digest under which they were asked for."""
 
 
+class MalformedTrust(ContractError):
+    """A file of public keys or signed metadata is broken, or gives one key two voices."""
+
+
 class BadSignature(ContractError):
     """No trusted key signed these bytes."""
 
