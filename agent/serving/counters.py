@@ -1,0 +1,135 @@
+"""What one served model has done: cumulative counts, cheap enough for every request.
+
+Owns no decision: the probation's judge and the reports read snapshots. Called from the inference
+threads, hence one lock. A constant run counts only rows whose input differs from the row before:
+a still scene that gives one answer for an hour is no fault of the model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.serving.protocol import ModelCounters
+from model.drift import DriftCounter
+from model.latency import LatencyCounts
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+MAX_ERROR_TEXT = 300
+
+
+class Counters:
+    """Counts of one model since it began to serve."""
+
+    def __init__(self, digest: str, profile: str, drift: DriftCounter) -> None:
+        self._digest = digest
+        self._profile = profile
+        self._drift = drift
+        self._latency = LatencyCounts()
+        self._latency_max_ms = 0.0
+        self._good = self._errors = self._invalid = self._refused = self._probes = 0
+        self._last_error = ""
+        self._run = _ConstantRun()
+        self._lock = threading.Lock()
+
+    def answered(self, inputs: Arrays, outputs: Arrays, latency_ms: float) -> None:
+        """The runtime answered; `latency_ms` is its call alone."""
+        valid = all(_is_finite(array) for array in outputs.values())
+        with self._lock:
+            self._latency.add(latency_ms)
+            self._latency_max_ms = max(self._latency_max_ms, latency_ms)
+            if not valid:
+                self._invalid += 1
+                self._last_error = "the outputs hold NaN or Inf"
+                return
+            self._good += 1
+            self._run.see(inputs, outputs)
+            self._drift.count(inputs, outputs)
+
+    def failed(self, reason: str) -> None:
+        """The runtime failed on a well-formed request."""
+        with self._lock:
+            self._errors += 1
+            self._last_error = reason[:MAX_ERROR_TEXT]
+
+    def refused(self, reason: str) -> None:
+        """A request did not fit the model's inputs."""
+        with self._lock:
+            self._refused += 1
+            self._last_error = reason[:MAX_ERROR_TEXT]
+
+    def probed(self, samples: int) -> None:
+        """Golden samples ran for lack of traffic."""
+        with self._lock:
+            self._probes += samples
+
+    def snapshot(self) -> ModelCounters:
+        """The counts so far."""
+        with self._lock:
+            return ModelCounters(
+                digest=self._digest,
+                profile=self._profile,
+                inferences=self._good + self._errors + self._invalid,
+                good=self._good,
+                errors=self._errors,
+                invalid=self._invalid,
+                refused=self._refused,
+                probes=self._probes,
+                latency_counts=list(self._latency.counts),
+                latency_max_ms=self._latency_max_ms,
+                drift=self._drift.window(),
+                longest_constant_run=self._run.longest,
+                last_error=self._last_error,
+            )
+
+
+class _ConstantRun:
+    """The longest run of rows with equal outputs for differing inputs."""
+
+    def __init__(self) -> None:
+        self.longest = 0
+        self._now = 0
+        self._last: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None
+
+    def see(self, inputs: Arrays, outputs: Arrays) -> None:
+        given, answer = _rows(inputs), _rows(outputs)
+        if len(given) != len(answer):  # no common batch: the request is one row
+            given, answer = given.reshape(1, -1), answer.reshape(1, -1)
+        if self._last is not None and _same_width(self._last, (given, answer)):
+            given = np.concatenate([self._last[0], given])
+            answer = np.concatenate([self._last[1], answer])
+        else:
+            self._now = 1
+        moved = (given[1:] != given[:-1]).any(axis=1)
+        equal = (answer[1:] == answer[:-1]).all(axis=1)
+        for changed, constant in zip(moved.tolist(), equal.tolist(), strict=True):
+            self._now = self._now + int(changed) if constant else 1
+            self.longest = max(self.longest, self._now)
+        self.longest = max(self.longest, self._now)
+        self._last = (given[-1:].copy(), answer[-1:].copy())
+
+
+def _rows(arrays: Arrays) -> npt.NDArray[Any]:
+    """All tensors side by side as bytes, one row a sample; one row where batches differ."""
+    batches = {array.shape[0] if array.ndim > 1 else 1 for array in arrays.values()}
+    rows = batches.pop() if len(batches) == 1 else 1
+    parts = [
+        np.ascontiguousarray(arrays[name]).reshape(rows, -1).view(np.uint8)
+        for name in sorted(arrays)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _same_width(
+    last: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    now: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+) -> bool:
+    return last[0].shape[1] == now[0].shape[1] and last[1].shape[1] == now[1].shape[1]
+
+
+def _is_finite(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
