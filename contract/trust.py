@@ -87,7 +87,7 @@ def check_role_keys(role: str, threshold: int, keys: Iterable[tuple[str, str, ob
     `keys` are (key type, scheme, public key in hex) of those that may sign for `role`. TUF counts
     key ids, not keys, so that a threshold of two could otherwise be one person's.
     """
-    seen = set()
+    seen: set[bytes] = set()
     for keytype, scheme, public in keys:
         if (keytype, scheme) != ("ed25519", "ed25519"):
             raise MalformedTrust(f"role {role}: a key of type {keytype}/{scheme}, not Ed25519")

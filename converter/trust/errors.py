@@ -1,0 +1,51 @@
+"""What can go wrong with keys and signatures. Each message is one line that says what to do."""
+
+from __future__ import annotations
+
+
+class SigningError(Exception):
+    """A key could not be used, or a release could not be signed."""
+
+
+class WrongPassphrase(SigningError):
+    """The passphrase does not open a private key."""
+
+
+class WeakPassphrase(SigningError):
+    """The passphrase is too short to protect a key."""
+
+
+class KeyMissing(SigningError):
+    """A private key that is needed is not in the folder."""
+
+
+class KeyDamaged(SigningError):
+    """A private key file is not what it should be."""
+
+
+class DuplicateKey(SigningError):
+    """One key would stand under two names, and so count twice."""
+
+
+class KeysNotFound(SigningError):
+    """The folder holds no trust: no `keys init` was run in it."""
+
+
+class MetadataDamaged(SigningError):
+    """Signed metadata in the folder is unreadable or not signed by its own keys."""
+
+
+class OtherHub(SigningError):
+    """The folder's root names the online keys of another hub."""
+
+
+class FamilyUnknown(SigningError):
+    """No key was made for this model family."""
+
+
+class BaseRefused(SigningError):
+    """The hub's metadata that should be built upon is not signed by this family's key."""
+
+
+class ReleaseSigned(SigningError):
+    """This version was signed before, with other content."""

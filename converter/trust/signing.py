@@ -1,0 +1,148 @@
+"""Signs a release: the family's next metadata, written into the bundle.
+
+Starts from the newest metadata that is known, so that no earlier release is lost. Signing the same
+bundle twice changes nothing; another content under the same version is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from tuf.api.metadata import Targets
+
+from contract.ids import digest_of
+from contract.manifest import Manifest
+from contract.targets import ReleaseCustom, custom_from_dict
+from contract.trust import FAMILY_LIFETIME_MS, MAX_TARGETS_BYTES, TARGETS, metadata_name
+from converter.trust import folder
+from converter.trust.errors import BaseRefused, FamilyUnknown, MetadataDamaged, ReleaseSigned
+from converter.trust.keyfiles import load_key
+from converter.trust.metadata import add_release, expiry, parse, signed_bytes, verify
+from model.archive import open_bundle, with_trust
+
+
+class SignedSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What was signed."""
+
+    target: str
+    digest: str
+    """Of the manifest: the target's bytes."""
+    counter: int
+    version: int
+    """Of the family's metadata that now lists the release."""
+    expires_at_ms: int
+    fresh: bool
+    """False when it had been signed before; the bundle then carries that signature."""
+
+
+@dataclass(frozen=True)
+class _Current:
+    """A family's metadata to build on, and the highest version that is taken."""
+
+    signed: Targets
+    data: bytes
+    highest: int
+
+
+def sign_bundle(
+    bundle: Path,
+    keys: Path,
+    passphrase: bytes,
+    base: bytes | None = None,
+    *,
+    now_ms: int,
+) -> SignedSummary:
+    """Sign the bundle's manifest with its family's key; raises the `SigningError` family.
+
+    `base` is the hub's current metadata of the family (`GET /trust/{family}.json`), built upon when
+    it lists something that this folder does not know. The folder is written before the bundle, so
+    that a run that was cut short is simply repeated.
+    """
+    with open_bundle(bundle) as opened:
+        opened.check()
+        manifest, manifest_bytes = opened.manifest, opened.manifest_bytes
+    trust = folder.read_trust(keys)
+    if manifest.family not in trust.families:
+        raise FamilyUnknown(
+            f"no key for family {manifest.family}: run `outrider keys init --family"
+            f" {manifest.family}` on this folder"
+        )
+    signer = load_key(folder.family_key(keys, manifest.family), passphrase)
+    current = _current(trust, manifest.family, base)
+    fresh = not _lists(current.signed, manifest.target, manifest_bytes)
+    family = current.signed
+    if fresh:
+        _extend(family, current.highest, manifest, manifest_bytes, now_ms)
+        data = signed_bytes(family, [signer])
+        folder.store(keys, manifest.family, family.version, data)
+        folder.export(keys)
+    else:
+        data = current.data
+    members = {metadata_name(manifest.family, family.version): data}
+    targets_name = metadata_name(TARGETS, trust.targets.version)
+    members[targets_name] = trust.files[targets_name]
+    with_trust(bundle, bundle, members)
+    return _summary(family, manifest.target, manifest_bytes, fresh)
+
+
+def _current(trust: folder.SignedTrust, family: str, base: bytes | None) -> _Current:
+    """Whichever of the folder's and the hub's metadata holds all that the other does.
+
+    Where neither does, the hub's: what stands there alone was published, the folder's was not.
+    """
+    local = trust.families[family]
+    local_data = trust.files[metadata_name(family, local.version)]
+    if base is None:
+        return _Current(local, local_data, local.version)
+    hub = _read_base(trust.targets, family, base)
+    if local.version >= hub.version and hub.targets.items() <= local.targets.items():
+        return _Current(local, local_data, local.version)
+    return _Current(hub, base, max(local.version, hub.version))
+
+
+def _read_base(targets: Targets, family: str, base: bytes) -> Targets:
+    if len(base) > MAX_TARGETS_BYTES:
+        raise BaseRefused(f"the hub's {family}.json is too long; do not build on it")
+    try:
+        return verify(targets, family, parse(Targets, base, f"{family}.json"), f"{family}.json")
+    except MetadataDamaged as error:
+        raise BaseRefused(f"the hub's metadata cannot be built upon: {error}") from error
+
+
+def _lists(family: Targets, target: str, manifest: bytes) -> bool:
+    known = family.targets.get(target)
+    if known is None:
+        return False
+    if known.hashes.get("sha256") != digest_of(manifest):
+        raise ReleaseSigned(
+            f"{target} was signed before with other content: give this one a new version"
+        )
+    return True
+
+
+def _extend(
+    family: Targets, highest: int, manifest: Manifest, manifest_bytes: bytes, now_ms: int
+) -> None:
+    customs = [custom_from_dict(ReleaseCustom, t.custom, n) for n, t in family.targets.items()]
+    custom = ReleaseCustom(
+        family=manifest.family,
+        counter=max((c.counter for c in customs), default=0) + 1,
+        device_classes=manifest.device_classes,
+    )
+    add_release(family, manifest.target, manifest_bytes, custom)
+    family.version = highest + 1
+    family.expires = expiry(now_ms, FAMILY_LIFETIME_MS)
+
+
+def _summary(family: Targets, target: str, manifest: bytes, fresh: bool) -> SignedSummary:
+    custom = custom_from_dict(ReleaseCustom, family.targets[target].custom, target)
+    return SignedSummary(
+        target=target,
+        digest=digest_of(manifest),
+        counter=custom.counter,
+        version=family.version,
+        expires_at_ms=int(family.expires.timestamp()) * 1000,
+        fresh=fresh,
+    )
