@@ -1,0 +1,1 @@
+"""How a release comes into service on this device, and how it is taken back."""
