@@ -1,0 +1,149 @@
+"""Which blobs to ask for next, and how: the window of one fetch. Pure; time is passed in.
+
+A blob is asked for by SUBSCRIBE; when nothing at all arrives for a while it is asked for once more,
+and then through `want`. Waiting is counted from the last arrival of *any* blob, since a slow link
+delivers a window one by one. A blob that came with a wrong digest is asked for once more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from agent.errors import Tampered, TransportFailed
+from agent.ports import BlobRef
+
+WINDOW = 8
+"""Blobs asked for and not yet here, so at most this many times 120 KiB wait in memory."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what, in seconds."""
+
+    ask_s: float = 4.0
+    """Without any arrival, before a blob is asked for again, and then wanted."""
+    cold_ask_s: float = 1.0
+    """The same once the broker was found to lack blobs."""
+    want_again_s: float = 15.0
+    want_limit_s: float = 120.0
+    reconnect_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One blob under way. `asked` counts subscriptions, `wanted` the requests to the hub."""
+
+    ref: BlobRef
+    since: float
+    asked: int = 1
+    wanted: int = 0
+    first_wanted: float = 0.0
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to send now."""
+
+    subscribe: tuple[BlobRef, ...] = ()
+    want: tuple[BlobRef, ...] = ()
+
+
+@dataclass
+class FetchPlan:
+    """The progress of one fetch; owned by the worker that fetches."""
+
+    patience: Patience
+    pending: deque[BlobRef]
+    open: dict[str, Ask] = field(default_factory=dict)
+    cold: bool = False
+    last_arrival: float = 0.0
+
+    @classmethod
+    def of(cls, wanted: Iterable[BlobRef], patience: Patience, now: float) -> FetchPlan:
+        """A plan for these blobs, each once."""
+        unique = {ref.digest: ref for ref in wanted}
+        return cls(patience, deque(unique.values()), last_arrival=now)
+
+    @property
+    def done(self) -> bool:
+        """Whether every blob is here."""
+        return not self.pending and not self.open
+
+    def fill(self, now: float) -> Step:
+        """Open more of the window once half of it is free: one SUBSCRIBE asks for several."""
+        if len(self.open) > WINDOW // 2:
+            return Step()
+        fresh = [
+            self.pending.popleft() for _ in range(min(WINDOW - len(self.open), len(self.pending)))
+        ]
+        for ref in fresh:
+            self.open[ref.digest] = Ask(ref, now)
+        return Step(subscribe=tuple(fresh))
+
+    def arrived(self, digest: str, now: float) -> None:
+        """The blob is here and has its digest."""
+        self.open.pop(digest)
+        self.last_arrival = now
+
+    def absent(self, digest: str, now: float) -> Step:
+        """The broker says that it does not hold the blob: only the hub can help."""
+        self.cold = True
+        return self._want([self.open[digest]], now)
+
+    def broken(self, digest: str, why: str, now: float) -> Step:
+        """The blob came with wrong bytes: once more; `Tampered` the second time."""
+        ask = self.open[digest]
+        self.last_arrival = now
+        if ask.broken:
+            raise Tampered(f"blob {digest[:16]}… came twice with wrong bytes: {why}")
+        self.open[digest] = replace(ask, broken=why, since=now)
+        return Step(subscribe=(ask.ref,))
+
+    def overdue(self, now: float) -> Step:
+        """What has not come in time; raises `TransportFailed` when the hub did not help either."""
+        again: list[Ask] = []
+        missing: list[Ask] = []
+        wants: list[Ask] = []
+        for ask in self.open.values():
+            quiet = now - max(ask.since, self.last_arrival)
+            if ask.wanted:
+                self._give_up(ask, now)
+                if quiet >= self.patience.want_again_s:
+                    wants.append(ask)
+            elif quiet >= self._ask_s():
+                (again if ask.asked == 1 else missing).append(ask)
+        for ask in again:
+            self.open[ask.ref.digest] = replace(ask, asked=2, since=now)
+        self.cold = self.cold or bool(missing)
+        want = self._want([*missing, *wants], now).want
+        return Step(subscribe=tuple(ask.ref for ask in again), want=want)
+
+    def reconnected(self, now: float) -> Step:
+        """A new session has forgotten every subscription: ask for the open ones anew."""
+        self.last_arrival = now
+        for digest, ask in self.open.items():
+            self.open[digest] = Ask(ask.ref, now, broken=ask.broken)
+        return Step(subscribe=tuple(ask.ref for ask in self.open.values()))
+
+    def _ask_s(self) -> float:
+        return self.patience.cold_ask_s if self.cold else self.patience.ask_s
+
+    def _give_up(self, ask: Ask, now: float) -> None:
+        if now - max(ask.first_wanted, self.last_arrival) >= self.patience.want_limit_s:
+            raise TransportFailed(
+                f"blob {ask.ref.digest[:16]}… is not at the broker, and the hub did not send it"
+                f" within {self.patience.want_limit_s:.0f} s"
+            )
+
+    def _want(self, asks: list[Ask], now: float) -> Step:
+        for ask in asks:
+            self.open[ask.ref.digest] = replace(
+                ask,
+                since=now,
+                wanted=ask.wanted + 1,
+                first_wanted=ask.first_wanted if ask.wanted else now,
+            )
+        return Step(want=tuple(ask.ref for ask in asks))

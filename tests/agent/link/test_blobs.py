@@ -1,0 +1,202 @@
+"""Blobs over a real broker: what arrives, what is lacking, what is wrong, what is cut off."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+from agent.errors import DiskFull, Tampered, TransportFailed
+from agent.ports import BlobRef
+from contract.codec import decode
+from contract.ids import digest_of
+from contract.messages import Want
+from contract.topics import Channel, blob_topic, device_topic
+from model.chunks import frame
+from tests.agent.link.conftest import DEVICE, Hub, Link, eventually
+from tests.mosquitto import Mosquitto
+
+TARGET = "digits/2"
+WANT = device_topic(DEVICE, Channel.WANT)
+
+
+def some_blobs(count: int, length: int = 20_000, seed: int = 7) -> list[bytes]:
+    chance = random.Random(seed)  # noqa: S311 - test data
+    return [chance.randbytes(length) for _ in range(count)]
+
+
+def ref(data: bytes) -> BlobRef:
+    return BlobRef(digest_of(data), len(data))
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.taken: dict[str, bytes] = {}
+        self.calls = 0
+
+    def __call__(self, blob: BlobRef, data: bytes) -> None:
+        self.calls += 1
+        self.taken[blob.digest] = data
+
+
+def never() -> bool:
+    return False
+
+
+def republish(hub: Hub, blobs: list[bytes]) -> None:
+    """Answer every `want` as the hub does."""
+    known = {digest_of(data): data for data in blobs}
+
+    def answer(payload: bytes) -> None:
+        for digest in decode(Want, payload).blobs:
+            if digest in known:
+                hub.post(blob_topic(digest), frame(known[digest]))
+
+    hub.answer(WANT, answer)
+
+
+def test_every_wanted_blob_is_given_once_and_verified(hub: Hub, link: Link) -> None:
+    blobs = some_blobs(40)
+    for data in blobs:
+        hub.post(blob_topic(digest_of(data)), frame(data))
+    sink = Sink()
+    received = link.blobs.fetch(TARGET, [ref(b) for b in blobs], sink, never)
+    assert sink.taken == {digest_of(data): data for data in blobs}
+    assert sink.calls == 40
+    assert received == sum(len(frame(data)) for data in blobs)
+    assert hub.on(WANT) == []
+
+
+def test_a_blob_asked_for_twice_is_given_once(hub: Hub, link: Link) -> None:
+    (data,) = some_blobs(1)
+    hub.retain(blob_topic(digest_of(data)), frame(data))
+    sink = Sink()
+    link.blobs.fetch(TARGET, [ref(data), ref(data)], sink, never)
+    assert sink.calls == 1
+
+
+def test_the_largest_blob_passes(hub: Hub, link: Link) -> None:
+    (data,) = some_blobs(1, 120 * 1024)
+    hub.retain(blob_topic(digest_of(data)), frame(data))
+    sink = Sink()
+    link.blobs.fetch(TARGET, [ref(data)], sink, never)
+    assert sink.taken[digest_of(data)] == data
+
+
+def test_blobs_that_the_broker_lacks_are_asked_of_the_hub(hub: Hub, link: Link) -> None:
+    held, lacking = some_blobs(6), some_blobs(12, seed=8)
+    for data in held:
+        hub.post(blob_topic(digest_of(data)), frame(data))
+    republish(hub, lacking)
+    sink = Sink()
+    link.blobs.fetch(TARGET, [ref(b) for b in [*held, *lacking]], sink, never)
+    assert set(sink.taken.values()) == {*held, *lacking}
+    wanted = {d for payload in hub.on(WANT) for d in decode(Want, payload).blobs}
+    assert wanted == {digest_of(data) for data in lacking}
+    assert all(decode(Want, payload).target == TARGET for payload in hub.on(WANT))
+
+
+def test_an_empty_payload_means_not_held_and_never_tampered(hub: Hub, link: Link) -> None:
+    (data,) = some_blobs(1)
+    topic = blob_topic(digest_of(data))
+    republish(hub, [data])
+    hub.answer(WANT, lambda _: None)
+    sink, failures = Sink(), []
+
+    def fetch() -> None:
+        try:
+            link.blobs.fetch(TARGET, [ref(data)], sink, never)
+        except TransportFailed as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=fetch)
+    worker.start()
+    eventually(lambda: bool(hub.on(WANT)))
+    hub.post(topic, b"")
+    hub.post(topic, frame(data))
+    worker.join(10)
+    assert sink.taken == {digest_of(data): data}
+    assert failures == []
+
+
+def test_a_blob_that_nobody_has_fails_as_transport_and_keeps_the_others(
+    hub: Hub, link: Link
+) -> None:
+    held, (missing,) = some_blobs(3), some_blobs(1, seed=9)
+    for data in held:
+        hub.post(blob_topic(digest_of(data)), frame(data))
+    sink = Sink()
+    with pytest.raises(TransportFailed, match="hub did not send it"):
+        link.blobs.fetch(TARGET, [ref(b) for b in [*held, missing]], sink, never)
+    assert set(sink.taken.values()) == set(held)
+    assert len(hub.on(WANT)) >= 2, "it has to ask again"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x00wrong bytes", b"\x01not zstd", b"\x07unknown tag", frame(b"z" * 100_000)],
+    ids=["digest", "zstd", "tag", "length"],
+)
+def test_wrong_bytes_twice_are_tampering(hub: Hub, link: Link, payload: bytes) -> None:
+    (data,) = some_blobs(1)
+    hub.retain(blob_topic(digest_of(data)), payload)
+    sink = Sink()
+    with pytest.raises(Tampered, match="twice with wrong bytes"):
+        link.blobs.fetch(TARGET, [ref(data)], sink, never)
+    assert sink.calls == 0
+
+
+def test_a_failing_sink_ends_the_fetch_and_leaves_no_subscription(hub: Hub, link: Link) -> None:
+    (data,) = some_blobs(1)
+    hub.retain(blob_topic(digest_of(data)), frame(data))
+
+    def full(_blob: BlobRef, _data: bytes) -> None:
+        raise DiskFull("no room")
+
+    with pytest.raises(DiskFull):
+        link.blobs.fetch(TARGET, [ref(data)], full, never)
+    sink = Sink()
+    link.blobs.fetch(TARGET, [ref(data)], sink, never)
+    assert sink.calls == 1
+
+
+def test_cancelling_ends_early_without_an_error(hub: Hub, link: Link) -> None:
+    (missing,) = some_blobs(1)
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    assert link.blobs.fetch(TARGET, [ref(missing)], Sink(), stop.is_set) == 0
+
+
+def test_a_broker_restarted_in_mid_fetch_is_waited_for(
+    hub: Hub, link: Link, broker: Mosquitto
+) -> None:
+    blobs = some_blobs(60)
+    for data in blobs:
+        hub.post(blob_topic(digest_of(data)), frame(data))
+    republish(hub, blobs)
+    sink = Sink()
+    restarted = threading.Event()
+
+    def take(blob: BlobRef, data: bytes) -> None:
+        sink(blob, data)
+        if sink.calls == 20:
+            broker.restart()  # and all that it held is gone
+            restarted.set()
+
+    link.blobs.fetch(TARGET, [ref(b) for b in blobs], take, never)
+    assert restarted.is_set()
+    assert set(sink.taken.values()) == set(blobs)
+    assert sink.calls == 60, "a blob was given twice"
+
+
+def test_a_broker_that_stays_away_fails_as_transport(link: Link, broker: Mosquitto) -> None:
+    broker.kill()
+    eventually(lambda: not link.connection.connected)
+    (data,) = some_blobs(1)
+    started = time.monotonic()
+    link.blobs._patience = type(link.blobs._patience)(reconnect_s=0.5)
+    with pytest.raises(TransportFailed, match="no connection"):
+        link.blobs.fetch(TARGET, [ref(data)], Sink(), never)
+    assert time.monotonic() > started
