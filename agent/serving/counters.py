@@ -8,7 +8,7 @@ a still scene that gives one answer for an hour is no fault of the model.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -99,18 +99,24 @@ class _ConstantRun:
         given, answer = _rows(inputs), _rows(outputs)
         if len(given) != len(answer):  # no common batch: the request is one row
             given, answer = given.reshape(1, -1), answer.reshape(1, -1)
-        if self._last is not None and _same_width(self._last, (given, answer)):
-            given = np.concatenate([self._last[0], given])
-            answer = np.concatenate([self._last[1], answer])
-        else:
-            self._now = 1
-        moved = (given[1:] != given[:-1]).any(axis=1)
-        equal = (answer[1:] == answer[:-1]).all(axis=1)
-        for changed, constant in zip(moved.tolist(), equal.tolist(), strict=True):
-            self._now = self._now + int(changed) if constant else 1
+        for moved, equal in self._steps(given, answer):
+            self._now = self._now + int(moved) if equal else 1
             self.longest = max(self.longest, self._now)
-        self.longest = max(self.longest, self._now)
-        self._last = (given[-1:].copy(), answer[-1:].copy())
+        self._last = (given[-1].copy(), answer[-1].copy())
+
+    def _steps(
+        self, given: npt.NDArray[Any], answer: npt.NDArray[Any]
+    ) -> Iterator[tuple[bool, bool]]:
+        """Per row: whether its input differs from, and its output equals, the row before."""
+        if self._last is None:
+            yield True, False
+        else:
+            before, said = self._last
+            yield not np.array_equal(before, given[0]), np.array_equal(said, answer[0])
+        if len(given) > 1:
+            moved = (given[1:] != given[:-1]).any(axis=1)
+            equal = (answer[1:] == answer[:-1]).all(axis=1)
+            yield from zip(moved.tolist(), equal.tolist(), strict=True)
 
 
 def _rows(arrays: Arrays) -> npt.NDArray[Any]:
@@ -124,12 +130,7 @@ def _rows(arrays: Arrays) -> npt.NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def _same_width(
-    last: tuple[npt.NDArray[Any], npt.NDArray[Any]],
-    now: tuple[npt.NDArray[Any], npt.NDArray[Any]],
-) -> bool:
-    return last[0].shape[1] == now[0].shape[1] and last[1].shape[1] == now[1].shape[1]
-
-
 def _is_finite(array: npt.NDArray[Any]) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    if array.dtype.kind != "f":
+        return True
+    return bool(np.isfinite(array).all())

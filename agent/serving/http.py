@@ -6,9 +6,10 @@ Speaks ASGI (uvicorn) on one side; raises `RequestRefused` for what a client did
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,20 +91,28 @@ class BodyReader:
         self._timeout_s = timeout_s
         self._held = 0
 
-    async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body, decompressed; raises `RequestRefused` subclasses."""
+    @contextlib.asynccontextmanager
+    async def body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
+        """The whole body, decompressed, counted as held until the request is answered.
+
+        Raises `RequestRefused` subclasses.
+        """
         declared = self._declared(scope["headers"])
         encoding = header(scope["headers"], b"content-encoding") or b"identity"
         if self._held + declared > self._max_held:
             raise Busy("too many requests at once; try again")
         self._held += declared
         try:
-            body = await asyncio.wait_for(self._collect(receive), self._timeout_s)
-        except asyncio.TimeoutError as error:
-            raise TooSlow(f"the body did not come within {self._timeout_s:.0f} s") from error
+            body = await self._in_time(receive)
+            yield _unpack(body, encoding.lower(), self._max_body)
         finally:
             self._held -= declared
-        return _unpack(body, encoding.lower(), self._max_body)
+
+    async def _in_time(self, receive: Receive) -> bytes:
+        try:
+            return await asyncio.wait_for(self._collect(receive), self._timeout_s)
+        except asyncio.TimeoutError as error:
+            raise TooSlow(f"the body did not come within {self._timeout_s:.0f} s") from error
 
     def _declared(self, headers: Iterable[tuple[bytes, bytes]]) -> int:
         length = header(headers, b"content-length")

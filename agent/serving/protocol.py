@@ -140,6 +140,8 @@ class Activated(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to /activate."""
 
     digest: Digest
+    changed: bool
+    """False when this digest served already."""
     replaced: Digest | None
     swap_ms: float
 

@@ -1,0 +1,118 @@
+"""The sockets of the server and the uvicorn servers that answer on them.
+
+One process, one event loop, several listeners, each with an app of its own. Owns the lock that
+keeps two servers from one state folder. uvicorn would let a client send headers without end; the
+protocol class here does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from agent.serving.http import App
+from agent.serving.settings import BadServingSettings
+
+MAX_HEADER_BYTES = 64 * 1024
+MAX_CONNECTIONS = 256
+_KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections, so that none is closed as a request leaves."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """Closes a connection whose headers do not end."""
+
+    _header_bytes: int | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes until the headers are complete."""
+        super().data_received(data)
+        if self._header_bytes is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+                self.send_400_response("Headers too long.")
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        self._header_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """From here on the body's limit holds."""
+        self._header_bytes = None
+        super().on_headers_complete()
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server among several: the process's signals are not its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # wider than Generator
+        """Leave them alone."""
+        yield
+
+
+def listener(app: App, drain_s: int) -> QuietServer:
+    """A uvicorn server for one app; give its socket to `serve`."""
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]  # a bare ASGI app over MutableMapping scopes
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=drain_s,
+    )
+    return QuietServer(config)
+
+
+def bind_tcp(host: str, port: int, last_port: int | None) -> socket.socket:
+    """A listening TCP socket; port 0 takes `last_port` when it is free, else any."""
+    if port == 0 and last_port:
+        with contextlib.suppress(BadServingSettings):
+            return bind_tcp(host, last_port, None)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host.strip("[]"), port))
+        bound.listen(1024)
+    except OSError as error:
+        bound.close()
+        busy = error.errno == errno.EADDRINUSE
+        hint = "; another program listens there: choose another --port" if busy else ""
+        raise BadServingSettings(f"cannot listen on {host}:{port}: {error}{hint}") from error
+    bound.setblocking(False)
+    return bound
+
+
+@contextlib.contextmanager
+def only_server(run_dir: Path) -> Iterator[None]:
+    """Hold the state folder's lock; raises `BadServingSettings` when a server already runs."""
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run_dir.chmod(0o700)
+    lock = os.open(run_dir / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadServingSettings(
+                f"an inference server already runs in {run_dir.parent}; stop it first"
+            ) from error
+        yield
+    finally:
+        os.close(lock)

@@ -1,0 +1,200 @@
+"""The server's process as the control process sees it: start or attach, watch, restart, stop.
+
+The server is a child in the same process group, and outlives its parent: a control process that
+dies or restarts never stops inference, and finds the running server again by its control socket.
+Called from one thread. `tick` is cheap and never blocks for long; the caller's loop drives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from agent.errors import Crashed, DeviceError
+from agent.serving.client import ServerClient
+from agent.serving.protocol import ServerStatus, control_socket
+
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+_STEADY_S = 60.0
+"""A server that lived this long is not in a crash loop: the next restart comes at once."""
+_log = logging.getLogger(__name__)
+
+
+class Watch(Enum):
+    """What `tick` found."""
+
+    RUNNING = "running"
+    RESTARTED = "restarted"
+    WAITING = "waiting"
+    """Dead, and the backoff is not over."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start the server."""
+
+    state_dir: Path
+    port: int
+    host: str = "127.0.0.1"
+    token_file: Path | None = None
+    log_file: Path | None = None
+    """None: the parent's own stdout and stderr."""
+
+    def command(self) -> list[str]:
+        """The argument list."""
+        command = [sys.executable, "-m", "agent.serving", "--state", str(self.state_dir)]
+        command += ["--port", str(self.port), "--host", self.host]
+        if self.token_file is not None:
+            command += ["--token-file", str(self.token_file)]
+        return command
+
+
+class ServerProcess:
+    """Owns the server's process id, whether it started the server or found it."""
+
+    def __init__(self, launch: Launch, clock: Callable[[], float] = time.monotonic) -> None:
+        self._launch = launch
+        self._clock = clock
+        self._child: subprocess.Popen[bytes] | None = None
+        self._attached: int | None = None
+        self._started_at = 0.0
+        self._retry_at = 0.0
+        self._wait_s = _FIRST_WAIT_S
+        self.client = ServerClient(control_socket(launch.state_dir))
+        self.restarts = 0
+        self.last_end = ""
+        """How the last server ended, in words."""
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, None when there is none."""
+        return self._child.pid if self._child is not None else self._attached
+
+    @property
+    def attached(self) -> bool:
+        """Whether the server was running before this object."""
+        return self._attached is not None
+
+    def start(self, timeout_s: float = 60.0) -> ServerStatus:
+        """Attach to a server that answers, else start one, and wait until it answers.
+
+        Raises `Crashed` when the new server ends or does not answer in time.
+        """
+        status = self._answer()
+        if status is not None:
+            self._attached = status.pid
+            self._started_at = self._clock()
+            _log.info("found the inference server running, pid %d", status.pid)
+            return status
+        self._spawn()
+        return self.wait_ready(timeout_s)
+
+    def wait_ready(self, timeout_s: float = 60.0) -> ServerStatus:
+        """Wait until the server answers; raises `Crashed`."""
+        deadline = self._clock() + timeout_s
+        while self._clock() < deadline:
+            if not self.alive():
+                raise Crashed(f"the inference server did not start: {self.last_end}")
+            status = self._answer()
+            if status is not None:
+                return status
+            time.sleep(0.02)
+        raise Crashed(f"the inference server did not answer within {timeout_s:.0f} s")
+
+    def alive(self) -> bool:
+        """Whether the process runs; notes how it ended when it does not."""
+        if self._child is not None:
+            code = self._child.poll()
+            if code is None:
+                return True
+            self.last_end = _describe(code)
+            self._child = None
+        elif self._attached is not None:
+            if _exists(self._attached):
+                return True
+            self.last_end = "ended (it was not our child: the exit code is not known)"
+            self._attached = None
+        return False
+
+    def tick(self) -> Watch:
+        """Start the server again when it is dead and its backoff is over; does not wait for it."""
+        known = self.pid is not None
+        if self.alive():
+            return Watch.RUNNING
+        now = self._clock()
+        if known:
+            self._plan_restart(now)
+        if now < self._retry_at:
+            return Watch.WAITING
+        self.restarts += 1
+        self._spawn()
+        return Watch.RESTARTED
+
+    def stop(self, timeout_s: float = 15.0) -> None:
+        """SIGTERM, then SIGKILL after `timeout_s`; returns when the process is gone."""
+        pid = self.pid
+        if pid is None or not self.alive():
+            return
+        for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 10.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = self._clock() + wait_s
+            while self._clock() < deadline:
+                if not self.alive():
+                    return
+                time.sleep(0.02)
+        raise Crashed(f"the inference server, pid {pid}, survived SIGKILL")
+
+    def _plan_restart(self, now: float) -> None:
+        if now - self._started_at >= _STEADY_S:
+            self._wait_s, self._retry_at = _FIRST_WAIT_S, now
+        else:
+            self._retry_at = now + self._wait_s
+            self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
+        _log.error("inference server %s; next start in %.1f s", self.last_end, self._retry_at - now)
+
+    def _spawn(self) -> None:
+        with contextlib.ExitStack() as stack:
+            log = None
+            if self._launch.log_file is not None:
+                log = stack.enter_context(self._launch.log_file.open("ab"))
+            # Same process group: what cuts the device's power in a test takes both at once.
+            self._child = subprocess.Popen(
+                self._launch.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._attached = None
+        self._started_at = self._clock()
+
+    def _answer(self) -> ServerStatus | None:
+        try:
+            return self.client.status(timeout_s=2.0)
+        except DeviceError:
+            return None
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process that is not our child runs; a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
