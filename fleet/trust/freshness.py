@@ -1,0 +1,82 @@
+"""Snapshot and timestamp: what the hub itself signs, so that devices see what is current.
+
+Pure: decides from what stands there and from the time whether to sign again, and builds the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TypeVar
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
+from tuf.api.serialization.json import JSONSerializer
+
+from contract.trust import ISSUED_AT, LIFETIME_MS, SNAPSHOT, TIMESTAMP
+from fleet.trust.directory import File, Fresh, Trust
+
+RESIGN_AFTER_MS = 6 * 3_600_000
+S = TypeVar("S", Snapshot, Timestamp)
+
+
+def snapshot_meta(trust: Trust) -> dict[str, MetaFile]:
+    """What the snapshot lists: targets and every family, with length and hash."""
+    files = {"targets.json": trust.targets}
+    files.update({f"{family}.json": file for family, file in trust.families.items()})
+    return {name: _meta(file) for name, file in files.items()}
+
+
+def is_due(trust: Trust, last: Fresh | None, now_ms: int) -> bool:
+    """Whether content changed, or the last signature is older than six hours."""
+    if last is None or last.snapshot.meta != snapshot_meta(trust):
+        return True
+    return now_ms - issued_at_ms(last) >= RESIGN_AFTER_MS
+
+
+def sign(
+    trust: Trust,
+    last: Fresh | None,
+    signers: Mapping[str, CryptoSigner],
+    now_ms: int,
+    taken: int,
+) -> Fresh:
+    """The next snapshot and timestamp. `taken`: the highest version on disk, readable or not.
+
+    Both always get the same version. The time of issue never goes back, or devices that saw a later one would call this one expired.
+    """
+    issued = max(now_ms, issued_at_ms(last) if last else 0)
+    version = max(last.timestamp.version if last else 0, taken) + 1
+    snapshot = Snapshot(
+        version=version,
+        expires=_expiry(issued + LIFETIME_MS[SNAPSHOT]),
+        meta=snapshot_meta(trust),
+    )
+    snapshot_data = _signed(snapshot, signers[SNAPSHOT])
+    timestamp = Timestamp(
+        version=version,
+        expires=_expiry(issued + LIFETIME_MS[TIMESTAMP]),
+        snapshot_meta=MetaFile.from_data(snapshot.version, snapshot_data, ["sha256"]),
+        unrecognized_fields={ISSUED_AT: issued},
+    )
+    return Fresh(timestamp, _signed(timestamp, signers[TIMESTAMP]), snapshot, snapshot_data)
+
+
+def issued_at_ms(fresh: Fresh) -> int:
+    """When the timestamp was signed, as it says itself."""
+    found = fresh.timestamp.unrecognized_fields.get(ISSUED_AT)
+    return found if isinstance(found, int) else 0
+
+
+def _meta(file: File) -> MetaFile:
+    return MetaFile.from_data(file.signed.version, file.data, ["sha256"])
+
+
+def _signed(signed: S, signer: CryptoSigner) -> bytes:
+    metadata = Metadata(signed)
+    metadata.sign(signer)
+    return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def _expiry(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms // 1000, timezone.utc)
