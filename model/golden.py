@@ -18,7 +18,6 @@ from model.golden_file import GoldenSamples, decode_golden, encode_golden
 from model.runtimes.session import Session
 from model.tensors import Array, real_values
 
-
 __all__ = ["GoldenResult", "GoldenSamples", "decode_golden", "encode_golden", "run_golden"]
 
 

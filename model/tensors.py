@@ -45,7 +45,7 @@ def mismatch(spec: TensorSpec, dtype: str, shape: Sequence[int]) -> str | None:
 
 def real_values(spec: TensorSpec, array: Array) -> Array:
     """The array as float64 in real units: dequantised by the spec where it is quantised."""
-    values: Array = array.astype(np.float64)
+    values: Array = array.astype(np.float64, order="C")
     if spec.quantisation is not None and array.dtype.kind in "iu":
         values -= spec.quantisation.zero_point
         values *= spec.quantisation.scale
