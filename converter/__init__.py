@@ -1,0 +1,1 @@
+"""The workstation: a trained model goes in, a measured, signed bundle comes out."""

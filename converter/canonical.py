@@ -1,0 +1,99 @@
+"""The float model in the one form that the rest of the pipeline knows.
+
+Owns: weights out of the input list, opset 17 and IR 8, and onnxruntime's basic simplification
+(constants folded, batch norm folded into convolutions, MatMul + Add as Gemm). The answers stay the
+same, and `require_same` checks that. Opset 17 and IR 8 load on onnxruntime 1.16 (JetPack 5) too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from converter.errors import ModelChanged, ModelFailed, UnsupportedOpset
+from converter.samples import Arrays
+from converter.sessions import first_line, session_options
+from converter.source import STANDARD_DOMAINS, SourceModel
+
+OPSET = 17
+IR_VERSION = 8
+TOLERANCE = 1e-3
+"""Of the output's largest value: folding rounds differently, and no more than that."""
+
+
+def canonicalise(source: SourceModel, work: Path) -> onnx.ModelProto:
+    """The simplified float model; files go to `work` only."""
+    model = onnx.ModelProto()
+    model.CopyFrom(source.proto)
+    _weights_are_no_inputs(model)
+    model = _to_opset(source, model)
+    simplified = _simplify(model, work)
+    keep_used_domains(simplified)
+    simplified.ir_version = IR_VERSION
+    inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(simplified, data_prop=True)
+    return inferred
+
+
+def require_same(before: Arrays, after: Arrays) -> None:
+    """Raise `ModelChanged` when simplification moved an output by more than rounding."""
+    for name, ours in before.items():
+        difference, scale = _largest(ours - after[name].astype(ours.dtype)), _largest(ours)
+        if difference > TOLERANCE * max(scale, 1e-6):
+            raise ModelChanged(
+                f"simplifying the model moved output {name!r} by {difference:.3g}; export it with"
+                " opset_version=17 and constant folding"
+            )
+
+
+def keep_used_domains(model: onnx.ModelProto) -> None:
+    """Drop the opset imports that no node needs: an old onnxruntime may not know them."""
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [(o.domain, o.version) for o in model.opset_import if o.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in sorted(kept))
+
+
+def _weights_are_no_inputs(model: onnx.ModelProto) -> None:
+    """IR 3 listed weights as inputs, and what a caller might replace cannot be folded."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+
+
+def _to_opset(source: SourceModel, model: onnx.ModelProto) -> onnx.ModelProto:
+    version = next(o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS)
+    if version == OPSET:
+        return model
+    try:
+        converted: onnx.ModelProto = onnx.version_converter.convert_version(model, OPSET)
+        onnx.checker.check_model(converted, full_check=True)
+    except Exception as error:  # the C++ converter raises bare RuntimeErrors and more
+        raise UnsupportedOpset(
+            f"{source.name}: opset {version} cannot be brought to {OPSET} ({first_line(error)});"
+            f" export again with opset_version={OPSET}"
+        ) from error
+    return converted
+
+
+def _simplify(model: onnx.ModelProto, work: Path) -> onnx.ModelProto:
+    target = work / "simplified.onnx"
+    options = session_options(target)
+    # BASIC stays within standard ONNX; the levels above put in operators of this machine's CPU.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise ModelFailed(f"onnxruntime does not load the model: {first_line(error)}") from error
+    return onnx.load(target)
+
+
+def _largest(values: NDArray[Any]) -> float:
+    return float(np.abs(values.astype(np.float64)).max(initial=0.0))

@@ -1,0 +1,154 @@
+"""The errors of the converter, each named for the fact; its message says what to do.
+
+One line each: the file, tensor or sample, then the remedy. An `Objection` is a finding that the
+owner of the model may overrule with `--force`; every other error may not be overruled.
+"""
+
+from __future__ import annotations
+
+from contract.manifest import GateRecord
+
+
+class ConvertError(Exception):
+    """The model was not converted; nothing was written."""
+
+
+class InvalidRequest(ConvertError):
+    """The command itself cannot be right: a bad name, a negative limit, two equal paths."""
+
+
+class OutputUnwritable(ConvertError):
+    """The bundle cannot be written where it was asked for."""
+
+
+# The model
+
+
+class ModelUnreadable(ConvertError):
+    """The model file is absent, empty, too long, or not a file."""
+
+
+class NotOnnx(ConvertError):
+    """The file is not an ONNX model."""
+
+
+class InvalidModel(ConvertError):
+    """The file parses as ONNX, but the graph is not valid."""
+
+
+class ExternalData(ConvertError):
+    """Weights stand in other files beside the model."""
+
+
+class AlreadyQuantised(ConvertError):
+    """The model is an integer model already."""
+
+
+class UnsupportedOpset(ConvertError):
+    """The model's opset cannot be brought to the one that devices run."""
+
+
+class UnsupportedOperator(ConvertError):
+    """The model uses operators outside of standard ONNX."""
+
+
+class UnsupportedTensor(ConvertError):
+    """An input or output has a type or shape that a device cannot serve."""
+
+
+class NonFiniteWeights(ConvertError):
+    """A weight holds NaN or Inf."""
+
+
+class NothingToQuantise(ConvertError):
+    """int8 would change nothing: the model has no layer that has an integer form."""
+
+
+class ModelFailed(ConvertError):
+    """onnxruntime could not load or run the model."""
+
+
+class ModelChanged(ConvertError):
+    """The simplified float model does not answer like the one that went in."""
+
+
+class QuantisationFailed(ConvertError):
+    """onnxruntime's quantiser gave up."""
+
+
+class InvalidOutput(ConvertError):
+    """The model answers NaN or Inf on the samples."""
+
+
+class EvidenceFailed(ConvertError):
+    """Golden samples or the reference profile cannot be made, or are too large to ship."""
+
+
+# The samples
+
+
+class SamplesUnreadable(ConvertError):
+    """A file of samples is absent, too long, or not an .npz of plain arrays."""
+
+
+class WrongArrays(ConvertError):
+    """The arrays in a file of samples are not the model's inputs."""
+
+
+class WrongShape(ConvertError):
+    """An array does not have the shape of the model's input."""
+
+
+class WrongType(ConvertError):
+    """An array does not have the element type of the model's input."""
+
+
+class NoSamples(ConvertError):
+    """Too few samples to calibrate or to evaluate on."""
+
+
+class NonFiniteSamples(ConvertError):
+    """A sample holds NaN or Inf."""
+
+
+class ConstantSamples(ConvertError):
+    """All samples are one and the same value."""
+
+
+class BadLabels(ConvertError):
+    """The labels do not fit the samples or the model."""
+
+
+class SamplesOverlap(ConvertError):
+    """The same sample is in the calibration and in the evaluation data."""
+
+
+# What --force overrules
+
+
+class Objection(ConvertError):
+    """The model could be shipped, but should not be; `--force` overrules and is recorded."""
+
+
+class CalibrationOutlier(Objection):
+    """One sample would stretch the int8 range so far that the others lose their resolution."""
+
+
+class CalibrationMismatch(Objection):
+    """Calibration and evaluation data do not lie in the same range."""
+
+
+class UselessBaseline(Objection):
+    """The float model itself is no better than a constant answer on the evaluation data."""
+
+
+class GateFailed(Objection):
+    """The int8 model lost more than was allowed. `record` holds the figures."""
+
+    def __init__(self, message: str, record: GateRecord) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class BundleUnreadable(ConvertError):
+    """A file is not a bundle, or is damaged."""

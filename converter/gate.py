@@ -1,0 +1,76 @@
+"""The accuracy gate: pure decisions over measured figures. Nothing here runs a model.
+
+Owns: what counts (accuracy where there are labels, else agreement with the float model), whether
+the loss is allowed, and how an overruled objection is recorded in the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from contract.manifest import GateRecord
+from converter.errors import GateFailed, Objection, UselessBaseline
+from converter.evaluate import Comparison
+
+DEFAULT_MAX_DROP = 1.0
+MAX_REASON = 400
+_ROUNDING = 1e-6
+"""So that a drop of exactly the allowed size passes, whatever binary fractions make of it."""
+
+
+def decide(comparison: Comparison, max_drop: float) -> GateRecord:
+    """The gate's verdict. `max_drop` and all figures are percentage points."""
+    if comparison.accuracy is not None and comparison.accuracy_float32 is not None:
+        metric, baseline, measured = (
+            "accuracy",
+            comparison.accuracy_float32,
+            comparison.accuracy,
+        )
+    else:
+        metric, baseline, measured = "agreement", 100.0, comparison.agreement
+    return GateRecord(
+        metric=metric,
+        baseline=baseline,
+        measured=measured,
+        max_drop=max_drop,
+        passed=baseline - measured <= max_drop + _ROUNDING,
+    )
+
+
+def why_failed(record: GateRecord) -> GateFailed | None:
+    """The objection of a gate that did not pass, or None."""
+    if record.passed:
+        return None
+    drop = record.baseline - record.measured
+    return GateFailed(
+        f"{record.metric} fell from {record.baseline:.2f} % to {record.measured:.2f} %, by"
+        f" {drop:.2f} points where {record.max_drop:g} are allowed; calibrate on better samples or"
+        " raise --max-drop",
+        record,
+    )
+
+
+def why_useless(comparison: Comparison) -> UselessBaseline | None:
+    """The objection to a float model that a constant answer would match, or None.
+
+    Then labels or scaling of the evaluation data are wrong, and the gate would compare noise.
+    """
+    accuracy, majority = comparison.accuracy_float32, comparison.majority
+    if accuracy is None or majority is None or accuracy > majority or majority == 100.0:
+        return None
+    return UselessBaseline(
+        f"the float model itself is right on {accuracy:.2f} % of the evaluation samples, where one"
+        f" constant answer is on {majority:.2f} %; check the labels' order and the samples' scale"
+    )
+
+
+def overrule(record: GateRecord, objections: Sequence[Objection]) -> GateRecord:
+    """The record of a forced release: which objections were overruled, in the order they came."""
+    if not objections:
+        return record
+    reason = "; ".join(f"{type(o).__name__}: {o}" for o in objections)
+    if len(reason) > MAX_REASON:
+        reason = reason[: MAX_REASON - 1] + "…"
+    return msgspec.structs.replace(record, forced=True, reason=reason)

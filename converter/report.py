@@ -1,0 +1,81 @@
+"""The evaluation report: what went in, what was measured, what was overruled. Stays at the hub.
+
+Holds nothing of the moment or the machine's speed, so that the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from contract.manifest import GateRecord, Source
+
+REPORT_PATH = "report.json"
+REPORT_SCHEMA = 1
+
+
+class InputRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The calibrated range of one input and the range that evaluation saw."""
+
+    low: float
+    high: float
+    evaluation_low: float
+    evaluation_high: float
+
+
+class DataSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The samples that the figures rest on."""
+
+    calibration_samples: int
+    evaluation_samples: int
+    labelled: bool
+    held_out: bool
+    """Whether the evaluation samples were taken out of the calibration file for want of another."""
+    inputs: dict[str, InputRange]
+
+
+class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """int8 against float32; percent, dB, bytes. Accuracies are absent without labels."""
+
+    agreement: float
+    sqnr_db: float
+    bytes: int
+    bytes_float32: int
+    accuracy: float | None = None
+    accuracy_float32: float | None = None
+
+
+class Quantiser(msgspec.Struct, frozen=True, kw_only=True):
+    """How the int8 model was made, and how many of its layers run in integers."""
+
+    onnxruntime: str
+    onnx: str
+    activations: str
+    weights: str = "int8 per channel"
+    ranges: str = "minimum and maximum"
+    integer_layers: int
+    float_layers: int
+    notes: list[str] = []
+    """What the quantiser warned of."""
+
+
+class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`report.json` of a bundle."""
+
+    schema: int = REPORT_SCHEMA
+    family: str
+    version: str
+    source: Source
+    data: DataSummary
+    figures: ModelFigures
+    gate: GateRecord
+    quantiser: Quantiser
+
+
+def encode_report(report: EvaluationReport) -> bytes:
+    """Readable JSON; equal reports give equal bytes."""
+    return msgspec.json.format(msgspec.json.encode(report, order="sorted"), indent=1) + b"\n"
+
+
+def decode_report(data: bytes) -> EvaluationReport:
+    """Parse `report.json`; raises `msgspec.MsgspecError`."""
+    return msgspec.json.decode(data, type=EvaluationReport)

@@ -1,0 +1,68 @@
+"""What a conversion is asked to do, and the checks that need no work: names, limits, paths."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.errors import InvalidId
+from contract.ids import check_id, check_version
+from converter.errors import InvalidRequest, OutputUnwritable
+from converter.gate import DEFAULT_MAX_DROP
+
+MAX_LABELS = 4096
+
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """Paths, names and limits of one conversion. `max_drop` is in percentage points."""
+
+    model: Path
+    calib: Path
+    family: str
+    version: str
+    output: Path
+    evaluation: Path | None = None
+    max_drop: float = DEFAULT_MAX_DROP
+    force: bool = False
+    device_classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    with_float: bool = False
+    """Whether the float32 model goes along as a second variant, for devices without int8."""
+
+
+def check_request(request: ConvertRequest) -> None:
+    """Raise `InvalidRequest` or `OutputUnwritable` before any file is read."""
+    try:
+        check_id(request.family, "family")
+        check_version(request.version)
+        for name in request.device_classes:
+            check_id(name, "device class")
+    except InvalidId as error:
+        raise InvalidRequest(str(error)) from error
+    if not 0 <= request.max_drop <= 100:
+        raise InvalidRequest(f"--max-drop {request.max_drop:g}: give points between 0 and 100")
+    if len(request.labels) > MAX_LABELS or any(not 0 < len(n) <= 120 for n in request.labels):
+        raise InvalidRequest(f"labels: give at most {MAX_LABELS} names of 1 to 120 characters")
+    _check_paths(request)
+
+
+def _check_paths(request: ConvertRequest) -> None:
+    if request.evaluation is not None and _same(request.evaluation, request.calib):
+        raise InvalidRequest(
+            f"{request.evaluation}: calibration and evaluation are the same file; give two sets of"
+            " samples, or leave --eval out to have a quarter held out"
+        )
+    for path in (request.model, request.calib, request.evaluation):
+        if path is not None and _same(path, request.output):
+            raise InvalidRequest(f"{path}: the bundle would overwrite its input; choose another -o")
+    parent = request.output.absolute().parent
+    if not parent.is_dir():
+        raise OutputUnwritable(f"{parent}: no such directory; create it first")
+    if request.output.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputUnwritable(f"{request.output}: cannot be written there; choose another -o")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.absolute().resolve() == other.absolute().resolve()
