@@ -1,0 +1,157 @@
+"""`outrider convert` and `outrider inspect`: a trained model to a bundle, and what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from outrider.boundary import require
+from outrider.commands.options import Json
+from outrider.errors import CommandFailed
+from outrider.terminal import ERR, figures, note, print_fields, print_json, print_table, short
+
+DEFAULT_MAX_DROP = 1.0
+MAX_LABELS_BYTES = 1 << 20
+
+
+def convert(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The trained model, .onnx.")],
+    calib: Annotated[Path, typer.Option(metavar="FILE", help="Calibration samples, .npz.")],
+    family: Annotated[str, typer.Option(metavar="F", help="The model family, e.g. digits.")],
+    version: Annotated[str, typer.Option(metavar="N", help="The release's version, e.g. 1.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The bundle.")],
+    evaluation: Annotated[
+        Path | None, typer.Option("--eval", metavar="FILE", help="Evaluation samples, .npz.")
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(metavar="POINTS", help="Points of accuracy that int8 may cost.")
+    ] = DEFAULT_MAX_DROP,
+    force: Annotated[
+        bool, typer.Option("--force", help="Bundle a model that was refused; recorded in it.")
+    ] = False,
+    device_class: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only for devices of this class; repeatable."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")
+    ] = None,
+    with_float: Annotated[
+        bool, typer.Option("--with-float", help="Bundle the float32 model beside the int8 one.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Quantise a trained model to int8, measure what that cost, and write a bundle.
+
+    Both .npz files hold one array a model input, named like it, samples first; the evaluation file
+    may hold `labels` too (class numbers). A model that loses more than --max-drop is not bundled.
+
+    \b
+    Example:
+        outrider convert digits-1.onnx --calib calib.npz --eval eval.npz \\
+            --family digits --version 1 -o digits-1.bundle
+    """
+    require("converter", "onnx", "onnxruntime", "numpy")
+    from converter.convert import convert as run
+    from converter.request import ConvertRequest
+
+    request = ConvertRequest(
+        model=model,
+        calib=calib,
+        evaluation=evaluation,
+        family=family,
+        version=version,
+        output=output,
+        max_drop=max_drop,
+        force=force,
+        device_classes=tuple(device_class or ()),
+        labels=_labels(labels),
+        with_float=with_float,
+    )
+    with _progress() as bar:
+        task = bar.add_task("reading", total=1.0)
+        run(request, lambda step, share: bar.update(task, description=step, completed=share))
+    _show(_describe(output), json)
+    if not json:
+        note(f"Next: outrider sign {output} --keys DIR")
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to look into.")],
+    json: Json = False,
+) -> None:
+    """Show what a bundle holds: variants, measured evidence, the gate, signatures.
+
+    \b
+    Example:
+        outrider inspect digits-1.bundle
+    """
+    require("converter", "numpy")
+    _show(_describe(bundle), json)
+
+
+def _describe(bundle: Path) -> dict[str, Any]:
+    from converter.inspection import describe
+
+    return describe(bundle)
+
+
+def _labels(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    with path.open("rb") as file:
+        data = file.read(MAX_LABELS_BYTES + 1)
+    if len(data) > MAX_LABELS_BYTES:
+        raise CommandFailed(f"{path}: too long for a list of class names")
+    try:
+        return tuple(line.strip() for line in data.decode().splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"{path}: class names must be UTF-8 text, one a line") from error
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=ERR,
+        transient=True,
+        disable=not ERR.is_terminal,
+    )
+
+
+def _show(described: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(described)
+        return
+    gate = described["gate"]
+    verdict = "forced" if gate["forced"] else "passed" if gate["passed"] else "failed"
+    print_fields(
+        {
+            "release": f"{described['family']}:{described['version']}",
+            "digest": described["digest"],
+            "source": f"{described['source']['name']}, {described['source']['length']:,} bytes",
+            "gate": f"{verdict}: {gate['metric']} {gate['measured']:.2f} against"
+            f" {gate['baseline']:.2f}, at most {gate['max_drop']:g} points lower",
+            "reason": gate["reason"],
+            "device classes": ", ".join(described["device_classes"]),
+            "signed": ", ".join(described["trust"]) or "no: outrider sign",
+        }
+    )
+    print_table(
+        ("variant", "runtime", "bytes", "digest", "evidence"),
+        [
+            (
+                variant["name"],
+                variant["runtime"],
+                f"{variant['model']['length']:,}",
+                short(variant["model"]["digest"]),
+                figures(variant["evidence"]),
+            )
+            for variant in described["variants"]
+        ],
+        "no variants",
+    )

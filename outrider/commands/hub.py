@@ -1,0 +1,140 @@
+"""`outrider hub init|serve` and `outrider publish`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from outrider.boundary import require
+from outrider.commands.options import Config, Json, connect, group
+from outrider.errors import CommandFailed
+from outrider.operator import OperatorConfig, operator_path, write_operator
+from outrider.terminal import note, print_fields, print_json, say, short
+
+hub = group("hub", "The fleet's hub: its directory, its server.")
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The hub's directory.")]
+TRUST_FILE_BYTES = 4 << 20
+
+
+@hub.command("init")
+def init(
+    directory: Directory,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name or address under which devices reach the hub; the first is given to them."
+            " Repeatable.",
+        ),
+    ] = None,
+    api_port: Annotated[int, typer.Option(min=0, max=65_535, help="HTTPS; 0: any free.")] = 8443,
+    broker_port: Annotated[int, typer.Option(min=0, max=65_535, help="MQTT; 0: any free.")] = 8883,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Make a hub: its certificates, online keys, database, and this account's operator token.
+
+    The token is printed once. The operator configuration is written so that the other commands
+    find the hub.
+
+    \b
+    Example:
+        outrider hub init hub --host hub.example.org
+        outrider keys init keys --hub-keys hub/hub-keys.json --family digits
+    """
+    require("hub", "sqlalchemy", "alembic", "fastapi", "tuf", "paho.mqtt")
+    from fleet.setup import init_hub
+
+    path = operator_path(config)
+    if path.exists():
+        raise CommandFailed(
+            f"{path} configures another hub already: move it away, or name another with --config"
+        )
+    made = init_hub(
+        directory,
+        hosts=tuple(host or ()),
+        api_port=api_port,
+        broker_port=broker_port,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    write_operator(path, OperatorConfig(url=made.url, token=made.token, ca_pem=made.ca_pem))
+    shown = {
+        "url": made.url,
+        "token": made.token,
+        "operator configuration": str(path),
+        "public keys": str(directory / "hub-keys.json"),
+    }
+    if json:
+        print_json(shown)
+        return
+    print_fields(shown)
+    note("The token is not shown again.")
+    note(f"Next: outrider keys init KEYS --hub-keys {directory}/hub-keys.json --family NAME")
+
+
+@hub.command("serve")
+def serve(
+    directory: Directory,
+    external_broker: Annotated[
+        bool, typer.Option("--external-broker", help="Do not start Mosquitto: it runs already.")
+    ] = False,
+) -> None:
+    """Serve the hub until it is told to stop: API, broker, rollouts.
+
+    \b
+    Example:
+        outrider hub serve hub
+    """
+    require("hub", "sqlalchemy", "alembic", "fastapi", "tuf", "paho.mqtt")
+    from fleet.service import serve as run
+
+    run(directory, external_broker=external_broker)
+
+
+def publish(
+    file: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A signed bundle, or the keys' trust.json.")
+    ],
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Give the hub a signed bundle to roll out, or the trust file that the offline keys signed.
+
+    \b
+    Example:
+        outrider publish keys/trust.json
+        outrider publish digits-1.bundle
+    """
+    trust = _is_trust_file(file)
+    with connect(config) as client:
+        if trust:
+            answer = client.upload("trust", file, "application/json")
+        else:
+            answer = client.upload("releases", file, "application/zip")
+    if json:
+        print_json(answer)
+    elif trust:
+        say("trust accepted: " + _versions(answer))
+    else:
+        family, _, version = answer["target"].partition("/")
+        say(f"{family}:{version} published, digest {short(answer['digest'])}")
+        note(f"Next: outrider rollout start {family}:{version} --to all --waves 5%,25%,100%")
+
+
+def _is_trust_file(path: Path) -> bool:
+    """A bundle is a ZIP archive; a trust file is a JSON object."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith(b"PK"):
+        return False
+    if start.startswith(b"{") and path.stat().st_size <= TRUST_FILE_BYTES:
+        return True
+    raise CommandFailed(f"{path} is neither a bundle nor a trust file")
+
+
+def _versions(answer: Any) -> str:
+    versions = answer.get("versions", {}) if isinstance(answer, dict) else {}
+    return ", ".join(f"{role} {version}" for role, version in sorted(versions.items()))

@@ -1,0 +1,132 @@
+"""`outrider keys init` and `outrider sign`: what is done with the offline keys."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from outrider.boundary import require
+from outrider.commands.options import Config, Json, PassphraseFile, connect, group
+from outrider.errors import CommandFailed, HubUnreachable
+from outrider.operator import operator_path
+from outrider.passphrase import read_passphrase
+from outrider.terminal import note, print_fields, print_json, say, when
+
+keys = group("keys", "The offline keys: made, kept and used away from the hub.")
+MAX_PUBLIC_KEYS_BYTES = 65_536
+
+
+@keys.command("init")
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the keys are kept.")],
+    hub_keys: Annotated[
+        Path, typer.Option(metavar="FILE", help="hub-keys.json, written by `outrider hub init`.")
+    ],
+    family: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="A model family to make a key for; repeatable."),
+    ],
+    passphrase_file: PassphraseFile = None,
+    json: Json = False,
+) -> None:
+    """Make the offline keys, encrypted under a passphrase, and sign the first trust file.
+
+    Root is 2 of 3 keys, targets 1 of 2, and each model family has a key of its own. Called again
+    with another --family, it adds that family. The trust file holds nothing secret.
+
+    \b
+    Example:
+        outrider keys init keys --hub-keys hub/hub-keys.json --family digits
+        outrider publish keys/trust.json
+    """
+    require("converter", "tuf", "securesystemslib")
+    from contract.trust import decode_hub_public_keys
+    from converter.trust.keys import init_keys
+
+    public = decode_hub_public_keys(_read(hub_keys))
+    passphrase = read_passphrase(passphrase_file, f"the keys in {directory}", confirm=True)
+    made = init_keys(directory, family, public, passphrase, _now_ms())
+    if json:
+        print_json(msgspec.to_builtins(made, enc_hook=str))
+        return
+    print_fields(
+        {
+            "made": ", ".join(made.created) or "nothing: all keys were there",
+            "families": ", ".join(made.families),
+            "expires": ", ".join(f"{k} {when(v)}" for k, v in made.expires_at_ms.items()),
+            "trust file": made.trust_file,
+        }
+    )
+    note(
+        f"Next: outrider publish {made.trust_file}. Keep {directory} off the hub, and a copy safe."
+    )
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to sign, in place.")],
+    keys: Annotated[Path, typer.Option("--keys", metavar="DIR", help="The offline keys.")],
+    passphrase_file: PassphraseFile = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask the hub for its current metadata.")
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Sign a bundle with its family's key, so that devices will take it.
+
+    Builds on the newest signed metadata of the family: that in the keys' folder, or the hub's where
+    it can be reached and is newer.
+
+    \b
+    Example:
+        outrider sign digits-1.bundle --keys keys
+    """
+    require("converter", "tuf", "securesystemslib")
+    from converter.trust.signing import sign_bundle
+
+    base = None if offline else _hub_metadata(bundle, config)
+    passphrase = read_passphrase(passphrase_file, f"the keys in {keys}")
+    signed = sign_bundle(bundle, keys, passphrase, base, now_ms=_now_ms())
+    if json:
+        print_json(msgspec.to_builtins(signed))
+        return
+    family, _, version = signed.target.partition("/")
+    verb = "signed" if signed.fresh else "was signed before; kept"
+    say(f"{family}:{version} {verb}: release {signed.counter} of {family}, digest {signed.digest}")
+    note(f"Next: outrider publish {bundle}")
+
+
+def _hub_metadata(bundle: Path, config: Path | None) -> bytes | None:
+    """The hub's current metadata of the bundle's family; None where there is no hub to ask."""
+    from model.archive import open_bundle
+
+    with open_bundle(bundle) as opened:
+        family = opened.manifest.family
+    if config is None and not operator_path(None).exists():
+        return None
+    try:
+        with connect(config) as hub:
+            version = hub.get("status")["tuf"]["versions"].get(family)
+            if version is None:
+                return None
+            found: Any = hub.get(f"trust/{version}.{family}.json")
+    except HubUnreachable as error:
+        note(f"{error}; signing on what the keys' folder holds")
+        return None
+    return msgspec.json.encode(found)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MAX_PUBLIC_KEYS_BYTES + 1)
+    if len(data) > MAX_PUBLIC_KEYS_BYTES:
+        raise CommandFailed(f"{path} is too long to be hub-keys.json")
+    return data
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

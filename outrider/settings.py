@@ -1,0 +1,35 @@
+"""What the command line takes from its environment, read once. No other file here reads it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where things are by default, for the account that runs the command."""
+
+    operator_file: Path
+    """url, token and CA of the hub that this account operates."""
+    agent_state: Path
+    """The device's state directory."""
+
+
+def read_environment() -> Environment:
+    """From OUTRIDER_OPERATOR_CONFIG, XDG_CONFIG_HOME and OUTRIDER_STATE_DIR."""
+    configured = os.environ.get("OUTRIDER_OPERATOR_CONFIG")
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Environment(
+        operator_file=Path(configured) if configured else home / "outrider" / "operator.json",
+        agent_state=Path(os.environ.get("OUTRIDER_STATE_DIR") or "/var/lib/outrider"),
+    )
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for a child process: ours, less what systemd meant for us alone."""
+    ours = dict(os.environ)
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        ours.pop(name, None)
+    return ours

@@ -1,0 +1,93 @@
+"""What a person or a script reads: tables, lines, JSON. Results on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+OUT = Console(soft_wrap=True)
+ERR = Console(stderr=True, soft_wrap=True)
+
+COLOURS = {
+    "committed": "green",
+    "succeeded": "green",
+    "completed": "green",
+    "online": "green",
+    "running": "cyan",
+    "paused": "yellow",
+    "unproven": "yellow",
+    "offline": "red",
+    "failed": "red",
+    "rejected": "red",
+    "rolled-back": "red",
+    "timed-out": "red",
+    "reverted": "red",
+    "aborted": "red",
+}
+
+
+def print_json(value: object) -> None:
+    """One JSON document, for scripts."""
+    json.dump(value, sys.stdout, indent=1, sort_keys=True, default=str)
+    sys.stdout.write("\n")
+
+
+def say(text: str) -> None:
+    """One line of result, printed as it is."""
+    OUT.print(Text(text), highlight=False)
+
+
+def note(text: str) -> None:
+    """One line beside the result: what happened, or what to do next."""
+    ERR.print(Text(text, style="dim"), highlight=False)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
+    """A table, or `empty` when there is nothing to show."""
+    if not rows:
+        note(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    OUT.print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Names and values, one a line; absent values are left out."""
+    shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        OUT.print(Text(f"{name:<{width}}  ", style="bold") + _cell(value))
+
+
+def when(at_ms: int | None) -> str:
+    """UTC to the second, or `-`."""
+    if not at_ms:
+        return "-"
+    moment = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def short(digest: str | None) -> str:
+    """The first 12 hex digits of a digest, or `-`."""
+    return digest[:12] if digest else "-"
+
+
+def figures(values: Mapping[str, Any]) -> str:
+    """`a=1, b=2.5`: measured values on one line."""
+    return ", ".join(f"{name}={value:g}" for name, value in sorted(values.items()))
+
+
+def _cell(value: object) -> Text:
+    text = "-" if value is None else str(value)
+    return Text(text, style=COLOURS.get(text, ""))
