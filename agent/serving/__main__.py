@@ -9,7 +9,12 @@ from pathlib import Path
 
 from agent.serving.dataplane import Limits
 from agent.serving.server import run
-from agent.serving.settings import MAX_BODY_BYTES, BadServingSettings, ServingSettings
+from agent.serving.settings import (
+    MAX_BODY_BYTES,
+    BadServingSettings,
+    ServingSettings,
+    notify_socket,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +46,9 @@ def _parse(argv: list[str] | None) -> ServingSettings:
     parser.add_argument("--waiting", type=_count, default=64, help="requests that may wait")
     parser.add_argument("--threads", type=_count, default=1, help="threads of one inference")
     parser.add_argument("--max-body", type=_count, default=MAX_BODY_BYTES, help="bytes")
+    parser.add_argument(
+        "--no-notify", action="store_true", help="a child of the agent does not speak to systemd"
+    )
     chosen = parser.parse_args(argv)
     return ServingSettings(
         state_dir=chosen.state.absolute(),
@@ -49,6 +57,7 @@ def _parse(argv: list[str] | None) -> ServingSettings:
         token_file=chosen.token_file,
         limits=Limits(chosen.workers, chosen.waiting, chosen.threads),
         max_body_bytes=chosen.max_body,
+        notify_socket="" if chosen.no_notify else notify_socket(),
     )
 
 

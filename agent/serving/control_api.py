@@ -87,7 +87,7 @@ class ControlApi:
         )
 
     async def _counters(self, _body: bytes) -> p.ServerCounters:
-        families, retired = self._plane.counters()
+        families, retired = await self._plane.counters()
         return p.ServerCounters(boot=self._life.boot, families=families, retired=retired)
 
     async def _load(self, body: bytes) -> p.Candidate:

@@ -7,6 +7,7 @@ a still scene that gives one answer for an hour is no fault of the model.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from model.latency import LatencyCounts
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 MAX_ERROR_TEXT = 300
+_log = logging.getLogger(__name__)
 
 
 class Counters:
@@ -32,6 +34,7 @@ class Counters:
         self._latency = LatencyCounts()
         self._latency_max_ms = 0.0
         self._good = self._errors = self._invalid = self._refused = self._probes = 0
+        self._uncounted = 0
         self._last_error = ""
         self._run = _ConstantRun()
         self._lock = threading.Lock()
@@ -47,8 +50,16 @@ class Counters:
                 self._last_error = "the outputs hold NaN or Inf"
                 return
             self._good += 1
+            self._watch(inputs, outputs)
+
+    def _watch(self, inputs: Arrays, outputs: Arrays) -> None:
+        try:
             self._run.see(inputs, outputs)
             self._drift.count(inputs, outputs)
+        except Exception:  # noqa: BLE001 - the answer is good: what cannot be counted costs no answer
+            if not self._uncounted:
+                _log.exception("%s: a request could not be counted", self._digest[:16])
+            self._uncounted += 1
 
     def failed(self, reason: str) -> None:
         """The runtime failed on a well-formed request."""
@@ -79,7 +90,7 @@ class Counters:
                 invalid=self._invalid,
                 refused=self._refused,
                 probes=self._probes,
-                latency_counts=list(self._latency.counts),
+                latency_counts=self._latency.counts(),
                 latency_max_ms=self._latency_max_ms,
                 drift=self._drift.window(),
                 longest_constant_run=self._run.longest,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.errors import DeviceError, Malformed, PolicyRefused
+from agent.serving.counters import Counters
 from agent.serving.errors import Busy, UnknownModel
 from agent.serving.protocol import Activated, Candidate, ModelCounters, Probed, ServedModel
 from agent.serving.served import Served, load_served
@@ -44,7 +45,7 @@ class DataPlane:
         self._clock = clock
         self._serving: dict[str, Served] = {}
         self._candidates: dict[str, Served] = {}
-        self._retired: dict[str, ModelCounters] = {}
+        self._retired: dict[str, Counters] = {}
         self._draining: dict[int, Served] = {}
         self._admitted = 0
         self._pool = ThreadPoolExecutor(limits.workers, "infer")
@@ -104,7 +105,8 @@ class DataPlane:
         if before is not None:
             self._retire(before)
         swap_ms = (time.perf_counter() - started) * 1e3
-        return Activated(digest=digest, replaced=before.digest if before else None, swap_ms=swap_ms)
+        replaced = before.digest if before else None
+        return Activated(digest=digest, changed=True, replaced=replaced, swap_ms=swap_ms)
 
     async def unload(self, family: str, digest: str) -> None:
         """Forget this digest, waiting or serving; no error when it is neither."""
@@ -128,12 +130,14 @@ class DataPlane:
         """What is loaded and waits."""
         return [_candidate(served) for served in self._candidates.values()]
 
-    def counters(self) -> tuple[dict[str, ModelCounters], dict[str, ModelCounters]]:
+    async def counters(self) -> tuple[dict[str, ModelCounters], dict[str, ModelCounters]]:
         """The counts of what serves, and the last counts of what served before."""
-        for served in self._draining.values():
-            self._retired[served.family] = served.counters.snapshot()
-        now = {family: served.counters.snapshot() for family, served in self._serving.items()}
-        return now, dict(self._retired)
+        serving = {family: served.counters for family, served in self._serving.items()}
+        retired = dict(self._retired)
+        loop = asyncio.get_running_loop()
+        # A snapshot counts what waits in the drift ring: milliseconds for large images.
+        now = await loop.run_in_executor(None, _snapshots, serving)
+        return now, await loop.run_in_executor(None, _snapshots, retired)
 
     async def close(self) -> None:
         """Wait for running work, then give everything back."""
@@ -171,7 +175,7 @@ class DataPlane:
 
     def _retire(self, served: Served) -> None:
         served.retired = True
-        self._retired[served.family] = served.counters.snapshot()
+        self._retired[served.family] = served.counters
         self._draining[id(served)] = served
         if served.in_flight == 0:
             self._close_soon(served)
@@ -179,9 +183,12 @@ class DataPlane:
     def _close_soon(self, served: Served) -> None:
         """Close it off the event loop: freeing a model takes milliseconds."""
         self._draining.pop(id(served), None)
-        self._retired[served.family] = served.counters.snapshot()
         closing = asyncio.get_running_loop().run_in_executor(self._loader, served.close)
         closing.add_done_callback(_log_failure)
+
+
+def _snapshots(counters: dict[str, Counters]) -> dict[str, ModelCounters]:
+    return {family: counted.snapshot() for family, counted in counters.items()}
 
 
 def _log_failure(closing: asyncio.Future[None]) -> None:

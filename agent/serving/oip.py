@@ -150,16 +150,17 @@ def _input(
     spec: TensorSpec, tensor: _Input, raw: memoryview
 ) -> tuple[npt.NDArray[Any], memoryview]:
     _refuse(tensor.parameters)
-    count = tensors.check_shape(spec, tensor.datatype, tensor.shape)
+    dtype = tensors.input_dtype(spec, tensor.datatype)
+    count = tensors.check_shape(spec, dtype, tensor.shape)
     size = tensor.parameters.get("binary_data_size")
     text = bytes(tensor.data)
     if size is None:
-        return tensors.from_json(spec, tensor.shape, count, text), raw
+        return tensors.from_json(spec.name, dtype, tensor.shape, count, text), raw
     if text:
         raise MalformedRequest(f"input '{spec.name}' has both data and binary_data_size")
     if type(size) is not int or not 0 <= size <= len(raw):
         raise MalformedRequest(f"input '{spec.name}': binary_data_size is beyond the body")
-    return tensors.from_bytes(spec, tensor.shape, count, raw[:size]), raw[size:]
+    return tensors.from_bytes(spec.name, dtype, tensor.shape, count, raw[:size]), raw[size:]
 
 
 def _outputs(specs: Sequence[TensorSpec], request: _Request) -> list[tuple[str, bool]]:

@@ -53,10 +53,18 @@ class Launch:
     def command(self) -> list[str]:
         """The argument list."""
         command = [sys.executable, "-m", "agent.serving", "--state", str(self.state_dir)]
-        command += ["--port", str(self.port), "--host", self.host]
+        command += ["--port", str(self.port), "--host", self.host, "--no-notify"]
         if self.token_file is not None:
             command += ["--token-file", str(self.token_file)]
         return command
+
+
+@dataclass(frozen=True)
+class _Process:
+    """A process that is not our child. A pid alone may come to name another one."""
+
+    pid: int
+    born: bytes
 
 
 class ServerProcess:
@@ -66,7 +74,7 @@ class ServerProcess:
         self._launch = launch
         self._clock = clock
         self._child: subprocess.Popen[bytes] | None = None
-        self._attached: int | None = None
+        self._attached: _Process | None = None
         self._started_at = 0.0
         self._retry_at = 0.0
         self._wait_s = _FIRST_WAIT_S
@@ -78,7 +86,9 @@ class ServerProcess:
     @property
     def pid(self) -> int | None:
         """The server's process id, None when there is none."""
-        return self._child.pid if self._child is not None else self._attached
+        if self._child is not None:
+            return self._child.pid
+        return self._attached.pid if self._attached is not None else None
 
     @property
     def attached(self) -> bool:
@@ -92,7 +102,7 @@ class ServerProcess:
         """
         status = self._answer()
         if status is not None:
-            self._attached = status.pid
+            self._attached = _Process(status.pid, _born(status.pid))
             self._started_at = self._clock()
             _log.info("found the inference server running, pid %d", status.pid)
             return status
@@ -120,7 +130,7 @@ class ServerProcess:
             self.last_end = _describe(code)
             self._child = None
         elif self._attached is not None:
-            if _exists(self._attached):
+            if _born(self._attached.pid) == self._attached.born != b"":
                 return True
             self.last_end = "ended (it was not our child: the exit code is not known)"
             self._attached = None
@@ -191,10 +201,11 @@ def _describe(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def _exists(pid: int) -> bool:
-    """Whether a process that is not our child runs; a zombie does not."""
+def _born(pid: int) -> bytes:
+    """When a process started, in the kernel's ticks; empty for none and for a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        return False
-    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        return b""
+    fields = stat.rpartition(b")")[2].split()
+    return b"" if fields[0] in (b"Z", b"X") else fields[19]

@@ -16,10 +16,11 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from agent.notify import notify
+from agent.notify import READY, STOPPING, WATCHDOG, Notifier
 from agent.serving import protocol as p
 from agent.serving.access import Access
 from agent.serving.boot import serve_again
@@ -65,6 +66,7 @@ def run(settings: ServingSettings) -> None:
 
 async def _live(settings: ServingSettings, sockets: _Sockets, access: Access) -> None:
     stop = _stop_on_signals()
+    notifier = Notifier(settings.notify_socket)
     plane = DataPlane(settings.limits, _now_ms)
     crashes = CrashNotes(settings.state_dir / "run" / "boots.json")
     life = Life(secrets.token_hex(16), sockets.tcp.getsockname()[1], {})
@@ -74,10 +76,11 @@ async def _live(settings: ServingSettings, sockets: _Sockets, access: Access) ->
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await _announce(settings.state_dir, life, [one for one, _ in listeners])
-        await _until(stopped, serving)
+        notifier.tell(READY)
+        await _until({stopped, *serving}, notifier)
     finally:
         stopped.cancel()
-        notify("STOPPING=1")
+        notifier.tell(STOPPING)
         for one, _ in listeners:
             one.should_exit = True
         await asyncio.gather(*serving)
@@ -109,18 +112,15 @@ async def _announce(state_dir: Path, life: Life, listeners: list[QuietServer]) -
     _replace(p.http_file(state_dir), p.HttpFile(port=life.port, pid=os.getpid()))
     _replace(_port_file(state_dir), life.port)
     _log.info("serving on port %d, boot %s", life.port, life.boot)
-    notify("READY=1")
 
 
-async def _until(stopped: asyncio.Future[bool], serving: list[asyncio.Future[None]]) -> None:
+async def _until(ends: set[asyncio.Future[Any]], notifier: Notifier) -> None:
     """Until a signal comes, or a listener ends by itself; the service manager hears meanwhile."""
     while True:
-        done, _ = await asyncio.wait(
-            {stopped, *serving}, timeout=_WATCHDOG_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, _ = await asyncio.wait(ends, timeout=_WATCHDOG_S, return_when=asyncio.FIRST_COMPLETED)
         if done:
             return
-        notify("WATCHDOG=1")
+        notifier.tell(WATCHDOG)
 
 
 def _stop_on_signals() -> asyncio.Event:

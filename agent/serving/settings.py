@@ -32,6 +32,8 @@ class ServingSettings:
     body_timeout_s: float = 30.0
     drain_s: int = 10
     """How long running requests may take to finish at a stop."""
+    notify_socket: str = ""
+    """systemd's, empty when the server is not a unit of its own."""
 
     def access(self) -> Access:
         """Who may ask over TCP; refuses to listen off loopback without a token."""
@@ -44,6 +46,11 @@ class ServingSettings:
                 " or listen on 127.0.0.1"
             )
         return Access(token, any_host=True)
+
+
+def notify_socket() -> str:
+    """Where systemd wants to hear from this process; empty for nowhere."""
+    return os.environ.get("NOTIFY_SOCKET", "")
 
 
 def read_token(path: Path) -> str:

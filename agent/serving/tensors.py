@@ -33,12 +33,22 @@ DATATYPES: dict[str, str] = {
 """The manifest's dtypes as the protocol names them."""
 
 
-def check_shape(spec: TensorSpec, datatype: str, shape: list[int]) -> int:
+def input_dtype(spec: TensorSpec, datatype: str) -> str:
+    """The dtype that a request's tensor has: the spec's, or float32 for a quantised input.
+
+    The runtime quantises then (model.tensors), so that clients outlive a change from float to int8.
+    """
+    if datatype == DATATYPES[spec.dtype]:
+        return spec.dtype
+    if datatype == "FP32" and spec.quantisation is not None:
+        return "float32"
+    raise MalformedRequest(
+        f"input '{spec.name}' is {DATATYPES[spec.dtype]}, the request has {datatype[:16]}"
+    )
+
+
+def check_shape(spec: TensorSpec, dtype: str, shape: list[int]) -> int:
     """How many elements the tensor has, once it fits the spec; a spec's -1 takes any batch."""
-    if datatype != DATATYPES[spec.dtype]:
-        raise MalformedRequest(
-            f"input '{spec.name}' is {DATATYPES[spec.dtype]}, the request has {datatype[:16]}"
-        )
     fits = len(shape) == len(spec.shape) and all(
         size >= 1 and size == (size if want == -1 else want)
         for size, want in zip(shape, spec.shape, strict=True)
@@ -48,42 +58,44 @@ def check_shape(spec: TensorSpec, datatype: str, shape: list[int]) -> int:
             f"input '{spec.name}' has shape {shape[:MAX_RANK]}, the model takes {spec.shape}"
         )
     count = math.prod(shape)
-    if count * np.dtype(spec.dtype).itemsize > MAX_TENSOR_BYTES:
+    if count * np.dtype(dtype).itemsize > MAX_TENSOR_BYTES:
         raise MalformedRequest(f"input '{spec.name}' is larger than {MAX_TENSOR_BYTES} bytes")
     return count
 
 
-def from_bytes(spec: TensorSpec, shape: list[int], count: int, raw: memoryview) -> npt.NDArray[Any]:
+def from_bytes(
+    name: str, dtype: str, shape: list[int], count: int, raw: memoryview
+) -> npt.NDArray[Any]:
     """A view of `raw` (row-major, little-endian), as the binary tensor extension sends it."""
-    dtype = np.dtype(spec.dtype).newbyteorder("<")
-    if len(raw) != count * dtype.itemsize:
+    little = np.dtype(dtype).newbyteorder("<")
+    if len(raw) != count * little.itemsize:
         raise MalformedRequest(
-            f"input '{spec.name}' has {len(raw)} bytes, its shape needs {count * dtype.itemsize}"
+            f"input '{name}' has {len(raw)} bytes, its shape needs {count * little.itemsize}"
         )
-    if spec.dtype == "bool":
-        return _bools(spec, np.frombuffer(raw, np.uint8)).reshape(shape)
-    return np.frombuffer(raw, dtype).reshape(shape).astype(spec.dtype, copy=False)
+    if dtype == "bool":
+        return _bools(name, np.frombuffer(raw, np.uint8)).reshape(shape)
+    return np.frombuffer(raw, little).reshape(shape).astype(dtype, copy=False)
 
 
-def from_json(spec: TensorSpec, shape: list[int], count: int, raw: bytes) -> npt.NDArray[Any]:
-    """Nested or flat row-major JSON numbers as an array of the spec's dtype."""
+def from_json(name: str, dtype: str, shape: list[int], count: int, raw: bytes) -> npt.NDArray[Any]:
+    """Nested or flat row-major JSON numbers as an array of `dtype`."""
     # Counted first, so that a short text never becomes a long list.
     if raw.count(b",") + 1 != count:
-        raise MalformedRequest(f"input '{spec.name}': data does not have {count} elements")
+        raise MalformedRequest(f"input '{name}': data does not have {count} elements")
     depth = _depth(raw)
     if depth not in (1, len(shape)):
-        raise MalformedRequest(f"input '{spec.name}': data is neither flat nor shaped {shape}")
-    kind = "bool" if spec.dtype == "bool" else "float" if "float" in spec.dtype else "int"
+        raise MalformedRequest(f"input '{name}': data is neither flat nor shaped {shape}")
+    kind = "bool" if dtype == "bool" else "float" if "float" in dtype else "int"
     try:
         values = _decoder(kind, depth).decode(raw)
         wide: npt.NDArray[Any] = np.array(
             values, {"bool": np.bool_, "float": np.float64, "int": np.int64}[kind]
         )
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError) as error:
-        raise MalformedRequest(f"input '{spec.name}': {str(error)[:200]}") from error
+        raise MalformedRequest(f"input '{name}': {str(error)[:200]}") from error
     if depth != 1 and list(wide.shape) != shape:
-        raise MalformedRequest(f"input '{spec.name}': data has shape {list(wide.shape)}")
-    return _narrow(spec, wide).reshape(shape)
+        raise MalformedRequest(f"input '{name}': data has shape {list(wide.shape)}")
+    return _narrow(name, dtype, wide).reshape(shape)
 
 
 def to_bytes(array: npt.NDArray[Any]) -> bytes:
@@ -98,19 +110,19 @@ def to_json(array: npt.NDArray[Any]) -> list[Any]:
     return flat
 
 
-def _bools(spec: TensorSpec, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _bools(name: str, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     if raw.size and raw.max() > 1:
-        raise MalformedRequest(f"input '{spec.name}': a BOOL byte is neither 0 nor 1")
+        raise MalformedRequest(f"input '{name}': a BOOL byte is neither 0 nor 1")
     return raw.view(np.bool_)
 
 
-def _narrow(spec: TensorSpec, wide: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _narrow(name: str, dtype: str, wide: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if wide.dtype == np.int64:
-        limits = np.iinfo(spec.dtype)
+        limits = np.iinfo(dtype)
         if wide.min() < limits.min or wide.max() > limits.max:
-            raise MalformedRequest(f"input '{spec.name}': a value does not fit {spec.dtype}")
+            raise MalformedRequest(f"input '{name}': a value does not fit {dtype}")
     with np.errstate(over="ignore"):
-        return wide.astype(spec.dtype)
+        return wide.astype(dtype)
 
 
 def _depth(raw: bytes) -> int:
