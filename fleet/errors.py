@@ -22,6 +22,10 @@ class HubExists(FleetError):
     """`hub init` was given a directory that is not empty."""
 
 
+class HubRunning(FleetError):
+    """Another process runs this hub."""
+
+
 class SetupFailed(FleetError):
     """`hub init` could not finish; nothing of it remains."""
 

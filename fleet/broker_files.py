@@ -1,0 +1,86 @@
+"""The configuration of the hub's private Mosquitto: who may connect, and who may say what where.
+
+Pure text. Every client shows a certificate of the hub's CA; its common name is its user and its
+client id, so no client can take another's session. Mosquitto's own files are never touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.topics import ROOT
+from fleet.ca import HUB_USER, Authority
+
+MAX_PACKET_BYTES = 262_144
+MAX_QUEUED_MESSAGES = 100_000
+"""The default of 1,000 silently drops what a hub with many devices is sent at its start."""
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+MAX_INFLIGHT = 64
+
+
+@dataclass(frozen=True)
+class BrokerFiles:
+    """Where the generated files stand, and what they say."""
+
+    directory: Path
+    bind: str
+    port: int
+    user: str
+    """Mosquitto that is started as root changes to this user; it must read the CA's files."""
+
+    @property
+    def configuration(self) -> Path:
+        """Given to `mosquitto -c`."""
+        return self.directory / "mosquitto.conf"
+
+    @property
+    def acl(self) -> Path:
+        """Named in the configuration."""
+        return self.directory / "acl"
+
+    @property
+    def log(self) -> Path:
+        """Mosquitto's own words."""
+        return self.directory / "mosquitto.log"
+
+
+def configuration(files: BrokerFiles, authority: Authority) -> str:
+    """The text of mosquitto.conf."""
+    certificate, key = authority.pair("broker")
+    return f"""# Written by the hub at every start: changes are lost.
+user {files.user}
+per_listener_settings false
+persistence false
+allow_anonymous false
+acl_file {files.acl}
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+connection_messages false
+max_packet_size {MAX_PACKET_BYTES}
+max_inflight_messages {MAX_INFLIGHT}
+max_queued_messages {MAX_QUEUED_MESSAGES}
+max_queued_bytes {MAX_QUEUED_BYTES}
+max_keepalive 600
+set_tcp_nodelay true
+
+listener {files.port} {files.bind}
+protocol mqtt
+cafile {authority.trusted_file}
+certfile {certificate}
+keyfile {key}
+tls_version tlsv1.2
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+"""
+
+
+def access_rules() -> str:
+    """The text of the ACL: the hub everything below the root, a device its own topics."""
+    rules = [f"user {HUB_USER}", f"topic readwrite {ROOT}/#", ""]
+    rules += [f"pattern write {ROOT}/dev/%u/up/#", f"pattern read {ROOT}/dev/%u/down/#"]
+    rules += [f"pattern read {ROOT}/{tail}" for tail in ("tuf/#", "blob/#", "hub/epoch")]
+    return "\n".join(rules) + "\n"
