@@ -1,0 +1,130 @@
+"""The fleet's devices: adds one, finds them, revokes one.
+
+Refuses names and labels that cannot stand in a topic, a certificate or a selector. What a device
+reports about itself is written by fleet.ingest alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from contract.enrolment import EnrolmentFile
+from contract.errors import InvalidId
+from contract.ids import check_device_id, check_id
+from fleet.ca import Authority
+from fleet.enrolment import open_enrolment
+from fleet.errors import DeviceExists, DeviceNotFound, InvalidDevice, TrustMissing
+from fleet.ports import HubServices
+from fleet.storage.schema import AssignedFamily, Certificate, Device, Enrolment, OutgoingCommand
+
+MAX_LABELS = 32
+_LABEL = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}\Z")
+_VALUE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_ROOT = re.compile(r"^(\d{1,9})\.root\.json\Z")
+_RESERVED_LABELS = frozenset({"all", "class", "name"})
+"""Words of the selector language."""
+
+
+def add_device(
+    hub: HubServices, name: str, device_class: str, labels: Mapping[str, str]
+) -> EnrolmentFile:
+    """Expect a device and return its enrolment file, which holds the only copy of the secret.
+
+    A device that never enrolled, or was removed, may be added again; the older file is then void.
+    """
+    _check(name, device_class, labels)
+    root_json = trust_root(hub)
+    now_ms = hub.clock()
+    with hub.storage.session() as session:
+        _expect(session, name, device_class, labels, now_ms)
+        session.flush()
+        enrolment = open_enrolment(session, name, now_ms)
+        assert enrolment.secret is not None  # noqa: S101 - narrows the type; just made
+        return EnrolmentFile(
+            device=name,
+            device_class=device_class,
+            hub_url=hub.config.api_url,
+            ca_pem=Authority(hub.directory / "ca").root_pem(),
+            broker_host=hub.config.broker_host,
+            broker_port=hub.config.broker_port,
+            root_json=root_json,
+            floor_ms=now_ms,
+            secret=enrolment.secret,
+            expires_at_ms=enrolment.expires_at_ms,
+        )
+
+
+def remove_device(hub: HubServices, name: str) -> None:
+    """Revoke a device: its messages are ignored from now on, and its topics are cleared.
+
+    Its events and reports stay; they are the fleet's history.
+    """
+    with hub.storage.session() as session:
+        device = find_device(session, name)
+        device.status = "revoked"
+        device.online = False
+        device.published_epoch = None
+        revoke = update(Certificate).where(Certificate.device == name)
+        session.execute(revoke.values(revoked_at_ms=hub.clock()))
+        for table in (AssignedFamily, Enrolment, OutgoingCommand):
+            session.execute(delete(table).where(table.device == name))
+    hub.link.wake()
+
+
+def find_device(session: Session, name: str) -> Device:
+    """A device that has not been removed; raises `DeviceNotFound`."""
+    found = session.get(Device, name)
+    if found is None or found.status == "revoked":
+        raise DeviceNotFound(f"there is no device named {name!r}")
+    return found
+
+
+def list_devices(session: Session) -> list[Device]:
+    """Every device that has not been removed, by name."""
+    wanted = select(Device).where(Device.status != "revoked").order_by(Device.name)
+    return list(session.scalars(wanted))
+
+
+def trust_root(hub: HubServices) -> str:
+    """The newest root.json that the hub holds; raises `TrustMissing`."""
+    found = [
+        (int(m[1]), data) for f, data in hub.repository.files().items() if (m := _ROOT.match(f))
+    ]
+    if not found:
+        raise TrustMissing(
+            "the hub has no trust root yet: run `outrider keys init` and hand its trust.json over"
+        )
+    return max(found)[1].decode()
+
+
+def _expect(
+    session: Session, name: str, device_class: str, labels: Mapping[str, str], now_ms: int
+) -> None:
+    found = session.get(Device, name)
+    if found is None:
+        found = Device(name=name, created_at_ms=now_ms)
+        session.add(found)
+    elif found.status == "enrolled":
+        raise DeviceExists(f"device {name} is enrolled already: remove it first")
+    found.status = "expected"
+    found.device_class = device_class
+    found.labels = dict(labels)
+
+
+def _check(name: str, device_class: str, labels: Mapping[str, str]) -> None:
+    try:
+        check_device_id(name)
+        check_id(device_class, "device class")
+    except InvalidId as error:
+        raise InvalidDevice(str(error)) from error
+    if len(labels) > MAX_LABELS:
+        raise InvalidDevice(f"{len(labels)} labels; at most {MAX_LABELS}")
+    for label, value in labels.items():
+        if not _LABEL.match(label) or label in _RESERVED_LABELS:
+            raise InvalidDevice(f"label {label[:80]!r} is not valid: use a-z, 0-9, '_', '.', '-'")
+        if not _VALUE.match(value):
+            raise InvalidDevice(f"label {label}: value {value[:80]!r} is not valid")

@@ -1,0 +1,151 @@
+"""Gives a device its certificate, once, against the secret of its enrolment file.
+
+The hub sets the subject itself; of the CSR only the key counts. The secret is forgotten once used;
+what stays is the reply, for an exact retry: a reply lost on the way must not strand a device.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from contract.enrolment import (
+    EnrolmentReply,
+    EnrolmentRequest,
+    check_mac,
+    encode_enrolment,
+    reply_mac,
+    request_mac,
+)
+from contract.errors import BadSignature
+from contract.ids import digest_of
+from fleet.ca import Authority
+from fleet.errors import EnrolmentRefused
+from fleet.storage.database import Storage
+from fleet.storage.schema import Certificate, Device, Enrolment
+
+LIFETIME_MS = 3_600_000
+MAX_ATTEMPTS = 5
+
+_REFUSED = "ask for a new enrolment file (`outrider device add`)"
+
+
+def open_enrolment(session: Session, device: str, now_ms: int) -> Enrolment:
+    """Replace whatever enrolment of the device was out by a fresh secret."""
+    session.execute(delete(Enrolment).where(Enrolment.device == device))
+    enrolment = Enrolment(
+        device=device,
+        secret=secrets.token_hex(32),
+        created_at_ms=now_ms,
+        expires_at_ms=now_ms + LIFETIME_MS,
+        attempts=0,
+    )
+    session.add(enrolment)
+    return enrolment
+
+
+def enrol(
+    storage: Storage, authority: Authority, request: EnrolmentRequest, now_ms: int
+) -> EnrolmentReply:
+    """Answer one request; raises `EnrolmentRefused`. Wrong attempts are counted, and count."""
+    refusal: EnrolmentRefused
+    with storage.session() as session:
+        try:
+            return _answer(session, authority, request, now_ms)
+        except EnrolmentRefused as error:
+            # Leave the block without an error, so that the counted attempt is committed.
+            refusal = error
+    raise refusal
+
+
+def _answer(
+    session: Session, authority: Authority, request: EnrolmentRequest, now_ms: int
+) -> EnrolmentReply:
+    enrolment = _find(session, request.device, now_ms)
+    digest = digest_of(encode_enrolment(request))
+    if enrolment.secret is None:
+        return _answer_again(enrolment, digest)
+    _check(enrolment, request)
+    issued = authority.issue_device(request.device, _csr_key(request.csr_pem), now_ms)
+    reply = EnrolmentReply(
+        device=request.device,
+        certificate_pem=issued.chain_pem,
+        mac=reply_mac(enrolment.secret, request.device, issued.chain_pem, request.nonce),
+    )
+    session.add(
+        Certificate(
+            device=request.device,
+            fingerprint=issued.fingerprint,
+            serial=issued.serial,
+            public_key_pem=issued.public_key_pem,
+            not_before_ms=issued.not_before_ms,
+            not_after_ms=issued.not_after_ms,
+        )
+    )
+    _close(session, enrolment, digest, reply, now_ms)
+    return reply
+
+
+def _find(session: Session, device: str, now_ms: int) -> Enrolment:
+    enrolment = session.get(Enrolment, device)
+    if enrolment is None:
+        raise EnrolmentRefused(f"no enrolment of {device} is open: {_REFUSED}")
+    if now_ms >= enrolment.expires_at_ms:
+        enrolment.secret = None
+        raise EnrolmentRefused(f"the enrolment file of {device} has expired: {_REFUSED}")
+    if enrolment.attempts >= MAX_ATTEMPTS:
+        enrolment.secret = None
+        raise EnrolmentRefused(f"too many wrong attempts to enrol {device}: {_REFUSED}")
+    return enrolment
+
+
+def _answer_again(enrolment: Enrolment, digest: str) -> EnrolmentReply:
+    """The secret is gone: only the request's digest can show that it is the same one."""
+    if enrolment.reply is None or not secrets.compare_digest(
+        enrolment.request_digest or "", digest
+    ):
+        raise EnrolmentRefused(f"{enrolment.device} is enrolled already with this file: {_REFUSED}")
+    return msgspec.convert(enrolment.reply, EnrolmentReply)
+
+
+def _check(enrolment: Enrolment, request: EnrolmentRequest) -> None:
+    assert enrolment.secret is not None  # noqa: S101 - narrows the type; the caller looked
+    expected = request_mac(enrolment.secret, request.device, request.csr_pem, request.nonce)
+    try:
+        check_mac(expected, request.mac, "enrolment request")
+    except BadSignature as error:
+        enrolment.attempts += 1
+        raise EnrolmentRefused(str(error)) from error
+
+
+def _csr_key(csr_pem: str) -> EllipticCurvePublicKey:
+    try:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+        key = csr.public_key()
+        signed = csr.is_signature_valid
+    except Exception as error:
+        raise EnrolmentRefused(f"the CSR cannot be read: {str(error)[:120]}") from error
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise EnrolmentRefused("the CSR's key is not an ECDSA P-256 key")
+    if not signed:
+        raise EnrolmentRefused("the CSR is not signed by its own key")
+    return key
+
+
+def _close(
+    session: Session, enrolment: Enrolment, digest: str, reply: EnrolmentReply, now_ms: int
+) -> None:
+    body: dict[str, Any] = msgspec.to_builtins(reply)
+    enrolment.secret = None
+    enrolment.used_at_ms = now_ms
+    enrolment.request_digest = digest
+    enrolment.reply = body
+    device = session.get_one(Device, reply.device)
+    device.status = "enrolled"
+    device.enrolled_at_ms = now_ms
