@@ -1,0 +1,115 @@
+"""Puts the hub's parts together: storage, broker, link, ingest and publisher, each with its owner.
+
+The API and the rollout engine stand on top (fleet.service). Everything that is started here is
+stopped here, last started first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.blobs import BlobStore
+from fleet.broker import BrokerChild, local_address, write_broker_files
+from fleet.ca import Authority
+from fleet.config import HubConfig, read_config
+from fleet.errors import HubRunning
+from fleet.ingest import Ingest
+from fleet.intake import Intake
+from fleet.link import Link, LinkSettings
+from fleet.ports import Clock, HubServices
+from fleet.publisher import Publisher
+from fleet.setup import certificate_hosts, database_url
+from fleet.storage.database import open_storage
+from fleet.trust.repository import Repository
+from fleet.workers import Worker
+
+
+@dataclass(frozen=True)
+class RunningHub:
+    """The parts that run."""
+
+    services: HubServices
+    workers: tuple[Worker, ...]
+    broker: BrokerChild | None
+    """None when the broker is a unit of its own."""
+
+
+def system_clock() -> int:
+    """UTC milliseconds now."""
+    return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def run_hub(
+    directory: Path, *, external_broker: bool = False, clock: Clock = system_clock
+) -> Iterator[RunningHub]:
+    """The hub at `directory`, running, without API and engine; everything is stopped at the end.
+
+    Raises `HubNotFound`, `HubRunning`, `BrokerMissing`, `PortInUse`, `BrokerFailed`, or a storage
+    error; then nothing keeps running.
+    """
+    config = read_config(directory)
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(directory))
+        authority = Authority(directory / "ca")
+        if authority.own_due(clock()):
+            authority.issue_own(certificate_hosts(config), clock())
+        storage = open_storage(database_url(directory))
+        stack.callback(storage.close)
+        files = write_broker_files(directory, config)
+        broker = None if external_broker else BrokerChild(files)
+        if broker is not None:
+            stack.callback(broker.stop)
+            broker.start()
+        woken = threading.Event()
+        link = Link(_link_settings(config, authority), woken)
+        services = HubServices(
+            directory=directory,
+            config=config,
+            storage=storage,
+            repository=Repository(directory / "tuf"),
+            blobs=BlobStore(directory / "blobs"),
+            link=link,
+            clock=clock,
+        )
+        publisher = Publisher(services, link, woken)
+        intake = Intake(link, Ingest(storage), publisher.want, clock)
+        workers = (Worker("ingest", intake.step), Worker("publisher", publisher.step, woken.set))
+        stack.callback(link.stop)
+        for worker in workers:
+            stack.callback(worker.stop)
+            worker.start()
+        link.start()
+        yield RunningHub(services, workers, broker)
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Two hubs in one directory would answer each other's devices; the kernel frees the lock."""
+    handle = os.open(directory / "run" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise HubRunning(f"a hub is running already in {directory}") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _link_settings(config: HubConfig, authority: Authority) -> LinkSettings:
+    certificate, key = authority.pair("hub")
+    return LinkSettings(
+        host=local_address(config.broker_bind),
+        port=config.broker_port,
+        ca_file=authority.root_file,
+        certificate=certificate,
+        key=key,
+    )
