@@ -6,6 +6,7 @@ knows from its journal. Nothing is written, repaired or loaded into a runtime he
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -99,6 +100,10 @@ def _open(path: Path) -> IO[bytes]:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BrokenBundle(f"{path.name} is missing from {path.parent}") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise BrokenBundle(f"{path.name} in {path.parent} is a link") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise BrokenBundle(f"{path.name} in {path.parent} is not a file")

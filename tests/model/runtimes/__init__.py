@@ -1,0 +1,3 @@
+"""Tests of the runtimes, with the runtimes."""
+
+from __future__ import annotations
