@@ -1,0 +1,242 @@
+"""Enrolment: from the file that `outrider device add` wrote to an identity on this device.
+
+The key is made here and stored before anything is sent, so a try that was cut off is repeated with
+the same key. Nothing appears under `S/identity` until everything is checked and synchronised; one
+rename makes it the device's identity. Every failure is an `EnrolmentFailed`: what, and what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import secrets
+import shutil
+import ssl
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from agent import certificates
+from agent.errors import DeviceError
+from agent.identity import (
+    CA,
+    CERTIFICATE,
+    DIRECTORY,
+    KEY,
+    RECORD,
+    REPLACED,
+    AgentIdentity,
+    undo_cut_off_replacement,
+)
+from agent.journal import Journal, JournalUnusable
+from agent.link.tls import trust_only
+from agent.stamps import wall_clock_ms
+from agent.store.durable import sync_directory, write_durably
+from agent.trust.local import install_root, read_anchor
+from contract.enrolment import (
+    MAX_ENROLMENT_BYTES,
+    EnrolmentFile,
+    EnrolmentReply,
+    EnrolmentRequest,
+    check_mac,
+    decode_enrolment,
+    encode_enrolment,
+    reply_mac,
+    request_mac,
+)
+from contract.errors import BadSignature, ContractError
+
+_PENDING = "identity.pending"
+_TIMEOUT_S = 15.0
+_NEW_FILE = "make a new file with `outrider device add`"
+
+
+class EnrolmentFailed(Exception):
+    """The device is as it was; the message is one line."""
+
+
+def enroll(
+    file: Path,
+    state_dir: Path,
+    force: bool = False,
+    clock: Callable[[], int] = wall_clock_ms,
+) -> AgentIdentity:
+    """Enrol this device; the file's secret is spent when it returns. Raises `EnrolmentFailed`."""
+    try:
+        return _enroll(read_file(file), state_dir, force, clock)
+    except OSError as error:
+        where = error.filename or state_dir
+        raise EnrolmentFailed(f"cannot write {where}: {error.strerror or error}") from error
+    except DeviceError as error:
+        raise EnrolmentFailed(f"cannot keep the identity: {error}") from error
+
+
+def read_file(path: Path) -> EnrolmentFile:
+    """The enrolment file; it holds a secret, so it must be private."""
+    try:
+        with path.open("rb") as opened:
+            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            data = opened.read(MAX_ENROLMENT_BYTES + 1)
+    except OSError as error:
+        raise EnrolmentFailed(f"cannot read {path}: {error.strerror}") from error
+    if mode & 0o077:
+        raise EnrolmentFailed(
+            f"{path} holds a secret and others may read it (mode {mode:o}): run `chmod 600 {path}`"
+        )
+    try:
+        return decode_enrolment(EnrolmentFile, data)
+    except ContractError as error:
+        raise EnrolmentFailed(f"{path} is not an enrolment file ({error}); {_NEW_FILE}") from error
+
+
+def _enroll(
+    found: EnrolmentFile, state_dir: Path, force: bool, clock: Callable[[], int]
+) -> AgentIdentity:
+    now_ms = max(clock(), found.floor_ms)
+    if now_ms >= found.expires_at_ms:
+        minutes = (now_ms - found.expires_at_ms) // 60_000
+        raise EnrolmentFailed(
+            f"the enrolment file for {found.device} expired {minutes} minutes ago; {_NEW_FILE}"
+        )
+    undo_cut_off_replacement(state_dir)
+    if (state_dir / DIRECTORY / RECORD).exists() and not force:
+        raise EnrolmentFailed(
+            f"{state_dir} already holds an identity; give --force to replace it, or --state to"
+            " use another directory"
+        )
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = _pending_key(state_dir / _PENDING)
+    certificate = _ask(found, key, clock_is_wrong=clock() < found.floor_ms)
+    try:
+        certificates.check_chain(certificate, found.ca_pem, key, found.device, now_ms)
+    except certificates.CertificateRefused as error:
+        raise EnrolmentFailed(f"the hub's answer was refused: {error}") from error
+    return _keep(found, certificate, state_dir)
+
+
+def _pending_key(directory: Path) -> EllipticCurvePrivateKey:
+    """The key of a try that was cut off, else a new one; on disk before it is used."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path = directory / KEY
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        kept = load_pem_private_key(path.read_bytes(), password=None)
+        if isinstance(kept, EllipticCurvePrivateKey):
+            return kept
+    key = certificates.new_key()
+    write_durably(path, certificates.key_pem(key), mode=0o600)
+    return key
+
+
+def _ask(found: EnrolmentFile, key: EllipticCurvePrivateKey, clock_is_wrong: bool) -> str:
+    csr_pem = certificates.request_pem(key, found.device)
+    nonce = secrets.token_hex(16)
+    mac = request_mac(found.secret, found.device, csr_pem, nonce)
+    request = EnrolmentRequest(device=found.device, csr_pem=csr_pem, nonce=nonce, mac=mac)
+    context = trust_only(found.ca_pem, clock_is_wrong)
+    status, data = _post(found.hub_url, context, encode_enrolment(request))
+    if status != 200:
+        raise EnrolmentFailed(_refusal(found, status, data))
+    try:
+        reply = decode_enrolment(EnrolmentReply, data)
+        expected = reply_mac(found.secret, found.device, reply.certificate_pem, nonce)
+        check_mac(expected, reply.mac, "the hub's answer")
+    except BadSignature as error:
+        raise EnrolmentFailed(f"{error}: somebody else answered at {found.hub_url}") from error
+    except ContractError as error:
+        raise EnrolmentFailed(f"{found.hub_url} gave no enrolment reply: {error}") from error
+    return reply.certificate_pem
+
+
+def _post(hub_url: str, context: ssl.SSLContext, body: bytes) -> tuple[int, bytes]:
+    try:
+        url = urlsplit(hub_url)
+        connection = http.client.HTTPSConnection(
+            url.hostname or "", url.port or 443, timeout=_TIMEOUT_S, context=context
+        )
+    except ValueError as error:
+        raise EnrolmentFailed(f"{hub_url} is not an address: {error}; {_NEW_FILE}") from error
+    try:
+        connection.request(
+            "POST", url.path.rstrip("/") + "/enrol", body, {"Content-Type": "application/json"}
+        )
+        response = connection.getresponse()
+        return response.status, response.read(MAX_ENROLMENT_BYTES)
+    except ssl.SSLCertVerificationError as error:
+        raise EnrolmentFailed(
+            f"{hub_url} is not the hub of the enrolment file: {error.verify_message}"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise EnrolmentFailed(
+            f"cannot reach the hub at {hub_url} ({error}); check the network and that"
+            " `outrider hub serve` runs, then run the same command again"
+        ) from error
+    finally:
+        connection.close()
+
+
+class _Problem(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _Refusal(msgspec.Struct):
+    error: _Problem
+
+
+def _refusal(found: EnrolmentFile, status: int, data: bytes) -> str:
+    try:
+        said = msgspec.json.decode(data, type=_Refusal).error.message[:300]
+    except (msgspec.MsgspecError, ValueError):
+        said = ""
+    said = "".join(c for c in said if c.isprintable()) or f"HTTP status {status}"
+    hint = "run the same command again later" if status >= 500 or status == 429 else _NEW_FILE
+    return f"the hub refused to enrol {found.device}: {said}; {hint}"
+
+
+def _keep(found: EnrolmentFile, certificate: str, state_dir: Path) -> AgentIdentity:
+    record = AgentIdentity(
+        device=found.device,
+        device_class=found.device_class,
+        hub_url=found.hub_url,
+        broker_host=found.broker_host,
+        broker_port=found.broker_port,
+        floor_ms=found.floor_ms,
+    )
+    pending = state_dir / _PENDING
+    write_durably(pending / CERTIFICATE, certificate.encode(), mode=0o644)
+    write_durably(pending / CA, found.ca_pem.encode(), mode=0o644)
+    write_durably(pending / RECORD, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    _trust(state_dir, found.root_json.encode())
+    current, replaced = state_dir / DIRECTORY, state_dir / REPLACED
+    shutil.rmtree(replaced, ignore_errors=True)
+    if current.exists():
+        current.rename(replaced)
+    pending.rename(current)
+    sync_directory(state_dir)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return record
+
+
+def _trust(state_dir: Path, root_json: bytes) -> None:
+    """Another hub's metadata has other version numbers: what was known of the old one's is void."""
+    directory = state_dir / "tuf"
+    try:
+        same = read_anchor(directory) == root_json
+    except DeviceError:
+        same = False
+    install_root(directory, root_json)
+    journal_path = state_dir / "journal.sqlite"
+    if same or not journal_path.exists():
+        return
+    try:
+        journal = Journal(journal_path)
+    except JournalUnusable as error:
+        raise EnrolmentFailed(f"the journal cannot be used: {error}") from error
+    journal.save_trust(0, dict.fromkeys(journal.trust_versions(), 0), {})
+    journal.close()

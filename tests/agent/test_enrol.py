@@ -1,0 +1,304 @@
+"""Enrolment against a real HTTPS server that plays the hub, honest and otherwise."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from agent.enrol import EnrolmentFailed, enroll
+from agent.identity import IdentityError, NotEnrolled, load_identity
+from contract.enrolment import (
+    EnrolmentFile,
+    EnrolmentReply,
+    EnrolmentRequest,
+    decode_enrolment,
+    encode_enrolment,
+    reply_mac,
+    request_mac,
+)
+from tests.agent.roots import root_json
+from tests.mosquitto import Authority
+
+SECRET = "5e" * 32
+NOW_MS = int(time.time() * 1000)
+HOUR_MS = 3_600_000
+Answer = Callable[[EnrolmentRequest], tuple[int, bytes]]
+
+
+class HubOverHttps:
+    """Answers POST /enrol by `answer`, which a test may replace."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.authority = authority
+        self.requests: list[EnrolmentRequest] = []
+        self.answer: Answer = self.honest
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                request = decode_enrolment(EnrolmentRequest, body)
+                hub.requests.append(request)
+                status, data = hub.answer(request)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_args: object) -> None:
+                pass
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server = authority.server("hub-https")
+        context.load_cert_chain(str(server.certificate), str(server.key))
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def honest(self, request: EnrolmentRequest) -> tuple[int, bytes]:
+        mac = request_mac(SECRET, request.device, request.csr_pem, request.nonce)
+        assert mac == request.mac
+        return 200, self.reply(request, request.device)
+
+    def reply(
+        self,
+        request: EnrolmentRequest,
+        name: str,
+        secret: str = SECRET,
+        by: Authority | None = None,
+        key: ec.EllipticCurvePublicKey | None = None,
+    ) -> bytes:
+        csr = x509.load_pem_x509_csr(request.csr_pem.encode())
+        public = key or csr.public_key()
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        certificate = (by or self.authority).sign(public, name)
+        pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+        mac = reply_mac(secret, request.device, pem, request.nonce)
+        return encode_enrolment(EnrolmentReply(device=request.device, certificate_pem=pem, mac=mac))
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def hub(authority: Authority) -> Iterator[HubOverHttps]:
+    hub = HubOverHttps(authority)
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path, hub: HubOverHttps) -> Path:
+    return write_file(tmp_path / "pi-1.enrol", enrolment(hub))
+
+
+def enrolment(hub: HubOverHttps) -> EnrolmentFile:
+    return EnrolmentFile(
+        device="pi-1",
+        device_class="raspberry-pi-5",
+        hub_url=f"https://localhost:{hub.port}",
+        ca_pem=hub.authority.pem,
+        broker_host="localhost",
+        broker_port=8883,
+        root_json=root_json().decode(),
+        floor_ms=NOW_MS - 1000,
+        secret=SECRET,
+        expires_at_ms=NOW_MS + HOUR_MS,
+    )
+
+
+def write_file(path: Path, content: EnrolmentFile) -> Path:
+    path.write_bytes(encode_enrolment(content))
+    path.chmod(0o600)
+    return path
+
+
+def change(file: Path, **changes: object) -> None:
+    found = decode_enrolment(EnrolmentFile, file.read_bytes())
+    file.write_bytes(encode_enrolment(msgspec.structs.replace(found, **changes)))
+
+
+def refused(file: Path, state: Path, match: str) -> None:
+    """It fails in one line, and leaves no identity."""
+    with pytest.raises(EnrolmentFailed, match=match) as caught:
+        enroll(file, state)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(NotEnrolled, match="outrider agent enroll"):
+        load_identity(state)
+
+
+def test_a_device_enrols_and_knows_who_it_is(file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    record = enroll(file, state)
+    assert (record.device, record.device_class, record.broker_port) == (
+        "pi-1",
+        "raspberry-pi-5",
+        8883,
+    )
+    identity = load_identity(state)
+    assert identity.record == record
+    assert identity.tls_context(clock_is_wrong=False).check_hostname
+    assert (state / "identity" / "device.key").stat().st_mode & 0o777 == 0o600
+    assert SECRET not in "".join(p.read_text("latin-1") for p in state.rglob("*") if p.is_file()), (
+        "the secret is not kept"
+    )
+    assert sorted(p.name for p in state.iterdir()) == ["identity", "tuf"]
+
+
+def test_the_key_never_leaves_the_device(file: Path, hub: HubOverHttps, tmp_path: Path) -> None:
+    enroll(file, tmp_path / "state")
+    assert "PRIVATE" not in hub.requests[0].csr_pem
+
+
+def test_a_second_enrolment_needs_force(file: Path, hub: HubOverHttps, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    enroll(file, state)
+    before = (state / "identity" / "device.key").read_bytes()
+    with pytest.raises(EnrolmentFailed, match="--force"):
+        enroll(file, state)
+    assert (state / "identity" / "device.key").read_bytes() == before
+    enroll(file, state, force=True)
+    assert (state / "identity" / "device.key").read_bytes() != before
+    assert load_identity(state).device == "pi-1"
+
+
+def test_a_try_that_was_cut_off_is_repeated_with_the_same_key(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    hub.answer = lambda _request: (503, b"")
+    refused(file, tmp_path / "state", "again later")
+    hub.answer = hub.honest
+    enroll(file, tmp_path / "state")
+    first, second = hub.requests
+    keys = [x509.load_pem_x509_csr(r.csr_pem.encode()).public_key() for r in (first, second)]
+    assert keys[0] == keys[1]
+    assert first.nonce != second.nonce
+
+
+def test_power_lost_between_the_renames_keeps_the_old_identity(file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    enroll(file, state)
+    (state / "identity").rename(state / "identity.replaced")
+    assert load_identity(state).device == "pi-1"
+
+
+def test_an_expired_file_is_refused_before_anything_is_sent(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    change(file, expires_at_ms=NOW_MS - 10 * 60_000)
+    refused(file, tmp_path / "state", r"expired \d+ minutes ago.*outrider device add")
+    assert hub.requests == []
+
+
+def test_a_clock_at_1970_neither_revives_an_expired_file_nor_stops_a_good_one(
+    file: Path, tmp_path: Path
+) -> None:
+    enroll(file, tmp_path / "state", clock=lambda: 0)
+    change(file, expires_at_ms=NOW_MS - 2000)
+    with pytest.raises(EnrolmentFailed, match="expired"):
+        enroll(file, tmp_path / "other", clock=lambda: 0)
+
+
+def test_a_file_that_others_may_read_is_refused(file: Path, tmp_path: Path) -> None:
+    file.chmod(0o644)
+    refused(file, tmp_path / "state", "chmod 600")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\x00", b"[" * 100_000])
+def test_what_is_no_enrolment_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    refused(file, tmp_path / "state", "not an enrolment file")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", tmp_path / "state", "nowhere")
+
+
+def test_a_hub_of_another_ca_is_refused(file: Path, tmp_path: Path, hub: HubOverHttps) -> None:
+    change(file, ca_pem=Authority(tmp_path / "stranger").pem)
+    refused(file, tmp_path / "state", "not the hub of the enrolment file")
+    assert hub.requests == []
+
+
+def test_a_hub_of_another_name_is_refused(file: Path, tmp_path: Path, hub: HubOverHttps) -> None:
+    change(file, hub_url=f"https://127.0.0.2:{hub.port}")
+    refused(file, tmp_path / "state", "not the hub of the enrolment file|cannot reach")
+
+
+def test_a_hub_that_is_away_is_named_and_the_command_can_be_repeated(
+    file: Path, tmp_path: Path
+) -> None:
+    change(file, hub_url="https://localhost:1")
+    refused(file, tmp_path / "state", "cannot reach the hub at https://localhost:1")
+
+
+def test_the_hubs_own_words_are_passed_on(file: Path, hub: HubOverHttps, tmp_path: Path) -> None:
+    said = {"error": {"code": "spent", "message": "this file was used\nbefore"}}
+    hub.answer = lambda _request: (403, json.dumps(said).encode())
+    refused(file, tmp_path / "state", "this file was usedbefore")
+
+
+def test_a_reply_made_without_the_secret_is_refused(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    hub.answer = lambda request: (200, hub.reply(request, "pi-1", secret="00" * 32))
+    refused(file, tmp_path / "state", "somebody else answered")
+
+
+def test_a_certificate_for_another_name_is_refused(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    hub.answer = lambda request: (200, hub.reply(request, "pi-2"))
+    refused(file, tmp_path / "state", "not for pi-1")
+
+
+def test_a_certificate_for_another_key_is_refused(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    hub.answer = lambda request: (200, hub.reply(request, "pi-1", key=other))
+    refused(file, tmp_path / "state", "another key")
+
+
+def test_a_certificate_of_another_ca_is_refused(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    stranger = Authority(tmp_path / "stranger")
+    hub.answer = lambda request: (200, hub.reply(request, "pi-1", by=stranger))
+    refused(file, tmp_path / "state", "does not lead to the CA")
+
+
+def test_a_root_that_is_no_root_is_refused(file: Path, tmp_path: Path) -> None:
+    change(file, root_json="{}")
+    refused(file, tmp_path / "state", "cannot keep the identity")
+
+
+@pytest.mark.parametrize("name", ["device.key", "enrolment.json"])
+def test_a_damaged_identity_says_what_to_do(file: Path, tmp_path: Path, name: str) -> None:
+    state = tmp_path / "state"
+    enroll(file, state)
+    (state / "identity" / name).write_bytes(b"damaged")
+    with pytest.raises(IdentityError, match="enroll --force"):
+        load_identity(state)
