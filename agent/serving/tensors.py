@@ -93,7 +93,7 @@ def from_json(name: str, dtype: str, shape: list[int], count: int, raw: bytes) -
         )
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError) as error:
         raise MalformedRequest(f"input '{name}': {str(error)[:200]}") from error
-    if depth != 1 and list(wide.shape) != shape:
+    if wide.size != count or (depth != 1 and list(wide.shape) != shape):
         raise MalformedRequest(f"input '{name}': data has shape {list(wide.shape)}")
     return _narrow(name, dtype, wide).reshape(shape)
 

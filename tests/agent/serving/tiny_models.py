@@ -224,6 +224,11 @@ def _manifest(family: str, version: str, files: dict[str, bytes]) -> Manifest:
         inputs=INPUTS,
         outputs=OUTPUTS,
     )
+    return manifest_of(family, version, [variant])
+
+
+def manifest_of(family: str, version: str, variants: list[Variant]) -> Manifest:
+    """A release's manifest around its variants."""
     return Manifest(
         family=family,
         version=version,
@@ -231,6 +236,6 @@ def _manifest(family: str, version: str, files: dict[str, bytes]) -> Manifest:
         gate=GateRecord(
             metric="agreement", baseline=100.0, measured=100.0, max_drop=1.0, passed=True
         ),
-        variants=[variant],
+        variants=variants,
         labels=["a", "b", "c"],
     )
