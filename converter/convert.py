@@ -17,7 +17,7 @@ from converter import bundle, gate, ranges
 from converter.canonical import canonicalise, require_same
 from converter.compact import compact
 from converter.errors import Objection
-from converter.evaluate import Comparison, compare
+from converter.evaluate import Comparison, check_labels, compare
 from converter.evidence.golden import FLOAT_TOLERANCE, INT8_TOLERANCE
 from converter.int8 import Int8Model, make_int8
 from converter.latency import Latency, measure_latency
@@ -90,7 +90,7 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
         )
     int8_runner = Runner(int8.data, source.batch)
     tell("evaluate", 0.6)
-    comparison = evaluate(request, float_runner, int8_runner, data.evaluation)
+    comparison = evaluate(request, float_runner, int8_runner, data)
     objections += _weigh(request.force, gate.why_useless(comparison))
     record = gate.decide(comparison, request.max_drop)
     objections += _weigh(request.force, gate.why_failed(record))
@@ -117,13 +117,13 @@ def read_data(request: ConvertRequest, source: SourceModel) -> Data:
     return Data(calibration, evaluation, held_out=False)
 
 
-def evaluate(
-    request: ConvertRequest, float32: Runner, int8: Runner, evaluation: Samples
-) -> Comparison:
-    """Both models on the evaluation samples; raises `BadLabels` when names do not fit classes."""
-    reference, answers = float32.run(evaluation), int8.run(evaluation)
+def evaluate(request: ConvertRequest, float32: Runner, int8: Runner, data: Data) -> Comparison:
+    """Both models on the evaluation samples; raises `BadLabels` when labels do not fit classes."""
+    reference, answers = float32.run(data.evaluation), int8.run(data.evaluation)
     classes = find_classes(output_specs(reference, float32.batch), request.labels)
-    return compare(reference, answers, evaluation.labels, classes)
+    if classes is not None and data.calibration.labels is not None:
+        check_labels(data.calibration.labels, classes.shape[-1])
+    return compare(reference, answers, data.evaluation.labels, classes)
 
 
 def make_report(

@@ -1,0 +1,1 @@
+"""Tests of the converter, one file for each of its modules."""

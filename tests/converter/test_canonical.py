@@ -1,0 +1,86 @@
+"""The one form of a float model: same answers, opset 17, IR 8, nothing that can be folded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from converter.canonical import canonicalise, require_same
+from converter.errors import ModelChanged, UnsupportedOpset
+from converter.source import read_source
+from tests.converter import models
+
+
+def canonical(tmp_path: Path, made: onnx.ModelProto) -> onnx.ModelProto:
+    source = read_source(models.save(tmp_path / "in.onnx", made))
+    return canonicalise(source, tmp_path)
+
+
+def kinds(made: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in made.graph.node]
+
+
+def test_batch_norm_and_dense_layers_are_folded(tmp_path: Path) -> None:
+    found = kinds(canonical(tmp_path, models.classifier()))
+    assert "BatchNormalization" not in found
+    assert "MatMul" not in found
+    assert found.count("Gemm") == 1
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17, 18, 20])
+def test_every_opset_becomes_17_with_the_same_answers(tmp_path: Path, opset: int) -> None:
+    made = models.classifier(opset=opset)
+    found = canonical(tmp_path, made)
+    assert [(o.domain, o.version) for o in found.opset_import] == [("", 17)]
+    assert found.ir_version == 8
+    images = models.images(8)
+    before, after = models.run(made, image=images)[0], models.run(found, image=images)[0]
+    np.testing.assert_allclose(before, after, atol=1e-5)
+
+
+def test_an_operator_that_17_lacks_is_refused(tmp_path: Path) -> None:
+    made = models.model(
+        [helper.make_node("Gelu", ["x"], ["y"])],
+        [models.tensor("x", "N", 4)],
+        [models.tensor("y", "N", 4)],
+        [],
+        opset=20,
+    )
+    with pytest.raises(UnsupportedOpset, match="opset_version=17"):
+        canonical(tmp_path, made)
+
+
+def test_weights_listed_as_inputs_are_folded_like_others(tmp_path: Path) -> None:
+    made = models.classifier()
+    for name, size in (("g", 6), ("b", 6), ("m", 6), ("v", 6)):
+        made.graph.input.append(models.tensor(name, size))
+    found = canonical(tmp_path, made)
+    assert [value.name for value in found.graph.input] == ["image"]
+    assert "BatchNormalization" not in kinds(found)
+
+
+def test_the_source_itself_is_not_changed(tmp_path: Path) -> None:
+    source = read_source(models.save(tmp_path / "in.onnx", models.classifier(opset=13)))
+    before = source.proto.SerializeToString()
+    canonicalise(source, tmp_path)
+    assert source.proto.SerializeToString() == before
+
+
+def test_rounding_is_no_change() -> None:
+    answers = models.images(3)
+    require_same({"y": answers}, {"y": answers + np.float32(1e-5)})
+
+
+def test_a_moved_output_is_named() -> None:
+    answers = models.images(3)
+    with pytest.raises(ModelChanged, match="'y'"):
+        require_same({"y": answers}, {"y": answers + np.float32(0.1)})
+
+
+def test_an_output_of_zeros_compares_with_itself() -> None:
+    zeros = np.zeros((3, 2), np.float32)
+    require_same({"y": zeros}, {"y": zeros})

@@ -1,0 +1,100 @@
+"""The gate decides on figures alone, and what is overruled is written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from converter.errors import CalibrationMismatch, CalibrationOutlier
+from converter.evaluate import Comparison
+from converter.gate import MAX_REASON, decide, overrule, why_failed, why_useless
+
+
+def measured(
+    accuracy: float | None = None,
+    baseline: float | None = None,
+    agreement: float = 100.0,
+    majority: float | None = None,
+) -> Comparison:
+    return Comparison(100, agreement, 30.0, accuracy, baseline, majority)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "max_drop", "passed"),
+    [
+        (91.0, 1.0, True),
+        (90.0, 1.0, True),
+        (89.9, 1.0, False),
+        (92.0, 0.0, True),
+        (91.0, 0.0, True),
+        (90.9, 0.0, False),
+        (10.0, 100.0, True),
+    ],
+)
+def test_labels_make_accuracy_the_measure(accuracy: float, max_drop: float, passed: bool) -> None:
+    record = decide(measured(accuracy, 91.0, agreement=50.0), max_drop)
+    assert (record.metric, record.baseline, record.measured) == ("accuracy", 91.0, accuracy)
+    assert record.passed is passed
+    assert not record.forced
+
+
+def test_a_drop_of_exactly_the_allowed_size_passes_whatever_the_rounding() -> None:
+    assert decide(measured(99.567, 99.667), 0.1).passed
+
+
+@pytest.mark.parametrize(("agreement", "passed"), [(100.0, True), (99.0, True), (98.9, False)])
+def test_without_labels_agreement_is_the_measure(agreement: float, passed: bool) -> None:
+    record = decide(measured(agreement=agreement), 1.0)
+    assert (record.metric, record.baseline) == ("agreement", 100.0)
+    assert record.passed is passed
+
+
+def test_a_pass_gives_no_objection() -> None:
+    assert why_failed(decide(measured(91.0, 91.0), 1.0)) is None
+
+
+def test_a_failure_carries_the_figures() -> None:
+    record = decide(measured(80.0, 91.5), 1.0)
+    found = why_failed(record)
+    assert found is not None
+    assert found.record == record
+    assert "accuracy fell from 91.50 % to 80.00 %, by 11.50 points where 1 are allowed" in str(
+        found
+    )
+
+
+def test_a_float_model_no_better_than_a_constant_is_useless() -> None:
+    found = why_useless(measured(10.0, 9.5, majority=12.0))
+    assert found is not None
+    assert "9.50 %" in str(found)
+    assert "12.00 %" in str(found)
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [
+        measured(90.0, 91.0, majority=12.0),
+        measured(),
+        measured(100.0, 100.0, majority=100.0),
+    ],
+)
+def test_other_baselines_are_taken_as_they_are(comparison: Comparison) -> None:
+    assert why_useless(comparison) is None
+
+
+def test_without_objections_nothing_is_recorded_as_forced() -> None:
+    record = decide(measured(91.0, 91.0), 1.0)
+    assert overrule(record, []) == record
+
+
+def test_overruled_objections_are_recorded_by_name_and_in_order() -> None:
+    record = decide(measured(80.0, 91.0), 1.0)
+    forced = overrule(record, [CalibrationOutlier("sample 3"), CalibrationMismatch("'image'")])
+    assert forced.forced
+    assert forced.passed is record.passed
+    assert forced.reason == "CalibrationOutlier: sample 3; CalibrationMismatch: 'image'"
+
+
+def test_a_long_reason_is_cut_to_what_a_manifest_holds() -> None:
+    forced = overrule(decide(measured(80.0, 91.0), 1.0), [CalibrationOutlier("x" * 900)])
+    assert len(forced.reason) == MAX_REASON
+    assert forced.reason.endswith("…")

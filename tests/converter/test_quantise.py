@@ -1,0 +1,136 @@
+"""The quantiser: settings that devices rely on, batches, and a silent terminal."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from converter.errors import NothingToQuantise, QuantisationFailed
+from converter.quantise import OPERATORS, BatchReader, quantise
+from converter.samples import BATCH, Samples
+from converter.sessions import quiet
+from tests.converter import models
+
+SILENT = """
+import sys
+from pathlib import Path
+from converter.canonical import canonicalise
+from converter.int8 import make_int8
+from converter.samples import Samples
+from converter.source import read_source
+from tests.converter import models
+work = Path(sys.argv[1])
+model = canonicalise(read_source(models.save(work / "m.onnx", models.classifier())), work)
+make_int8(model, Samples("c", {"image": models.images(40)}), -1, work, lambda share: None)
+"""
+
+
+def calibration(count: int = 20) -> Samples:
+    return Samples("calib.npz", {"image": models.images(count)})
+
+
+def int8(tmp_path: Path) -> onnx.ModelProto:
+    reader = BatchReader(calibration(), -1, lambda share: None)
+    return quantise(models.classifier(norm=False), reader, tmp_path)[0]
+
+
+def test_weights_are_int8_per_channel_and_activations_uint8(tmp_path: Path) -> None:
+    made = int8(tmp_path)
+    weights = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    assert weights["c2.w_quantized"].dtype == np.int8
+    assert weights["c2.w_scale"].shape == (12,)
+    assert weights["image_zero_point"].dtype == np.uint8
+
+
+def test_the_opset_stays_17(tmp_path: Path) -> None:
+    assert {(o.domain, o.version) for o in int8(tmp_path).opset_import if o.domain == ""} == {
+        ("", 17)
+    }
+
+
+def test_probabilities_stay_float(tmp_path: Path) -> None:
+    last = int8(tmp_path).graph.node[-1]
+    assert (last.op_type, list(last.output)) == ("Softmax", ["scores"])
+
+
+def test_the_operators_are_given_in_a_fixed_order() -> None:
+    assert sorted(OPERATORS) == OPERATORS
+    assert {"Conv", "Gemm", "MatMul"} <= set(OPERATORS)
+
+
+def test_calibration_comes_batch_by_batch_and_tells_its_share() -> None:
+    told: list[float] = []
+    reader = BatchReader(calibration(BATCH * 3), -1, told.append)
+    sizes = []
+    while (batch := reader.get_next()) is not None:
+        sizes.append(len(batch["image"]))
+    assert sizes == [BATCH] * 3
+    assert told == pytest.approx([0, 1 / 3, 2 / 3])
+    assert reader.get_next() is None
+
+
+def test_every_sample_counts_for_the_range(tmp_path: Path) -> None:
+    images = models.images(BATCH + 5)
+    images[-1, 0, 0, 0] = 2.0
+    reader = BatchReader(Samples("c", {"image": images}), -1, lambda share: None)
+    made, _ = quantise(models.classifier(norm=False), reader, tmp_path)
+    scale = next(t for t in made.graph.initializer if t.name == "image_scale")
+    assert float(numpy_helper.to_array(scale)) == pytest.approx(2.0 / 255)
+
+
+def test_a_model_without_layers_is_refused(tmp_path: Path) -> None:
+    made = models.model(
+        [helper.make_node("Relu", ["image"], ["y"])],
+        [models.tensor("image", "N", 1, 8, 8)],
+        [models.tensor("y", "N", 1, 8, 8)],
+        [],
+    )
+    with pytest.raises(NothingToQuantise, match="Conv"):
+        quantise(made, BatchReader(calibration(), -1, lambda share: None), tmp_path)
+
+
+def test_a_failure_of_the_quantiser_is_one_line(tmp_path: Path) -> None:
+    empty = BatchReader(calibration().take(slice(0, 0)), -1, lambda share: None)
+    with pytest.raises(QuantisationFailed) as caught:
+        quantise(models.classifier(norm=False), empty, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_reaches_the_terminal(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", SILENT, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+def test_warnings_are_kept_and_the_logging_is_put_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    with quiet() as notes:
+        logging.warning("failed to infer the type of tensor: t")
+        logging.info("of no interest")
+        print("Collecting tensor data ...")  # noqa: T201 - what the library does, too
+    assert notes == ["failed to infer the type of tensor: t"]
+    assert (root.handlers, root.level) == before
+    assert capsys.readouterr() == ("", "")
+
+
+def test_logging_is_put_back_after_an_error() -> None:
+    root = logging.getLogger()
+    before = root.handlers[:]
+    with pytest.raises(KeyboardInterrupt), quiet():
+        raise KeyboardInterrupt
+    assert root.handlers == before

@@ -1,0 +1,107 @@
+"""Whether two sets of samples belong together: overlap, outliers, wrong scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from converter.errors import SamplesOverlap
+from converter.ranges import Range, find_mismatch, find_outlier, input_ranges, refuse_overlap
+from converter.samples import Samples
+from tests.converter import models
+
+
+def made(array: models.Array, origin: str = "calib.npz") -> Samples:
+    return Samples(origin, {"image": array})
+
+
+CALIBRATION = made(models.images(40, seed=1))
+EVALUATION = made(models.images(60, seed=2), "eval.npz")
+
+
+def test_sets_of_different_samples_pass() -> None:
+    refuse_overlap(CALIBRATION, EVALUATION)
+
+
+def test_a_shared_sample_is_named_in_both_files() -> None:
+    both = np.concatenate([models.images(5, seed=9), CALIBRATION.arrays["image"][[7, 3]]])
+    with pytest.raises(SamplesOverlap) as caught:
+        refuse_overlap(CALIBRATION, made(both, "eval.npz"))
+    assert "eval.npz: sample 5 is sample 7 of calib.npz" in str(caught.value)
+    assert "2 samples" in str(caught.value)
+
+
+def test_a_negative_zero_hides_no_shared_sample() -> None:
+    ours, theirs = models.images(2), models.images(2)
+    ours[0, 0, 0, 0], theirs[0, 0, 0, 0] = 0.0, -0.0
+    with pytest.raises(SamplesOverlap):
+        refuse_overlap(made(ours), made(theirs[:1]))
+
+
+def test_a_sample_is_shared_only_when_all_its_inputs_are() -> None:
+    left, right = models.images(3, seed=1), models.images(3, seed=2)
+    other = models.images(3, seed=3)
+    refuse_overlap(Samples("a", {"l": left, "r": right}), Samples("b", {"l": left, "r": other}))
+
+
+def test_ranges_are_of_the_float_inputs() -> None:
+    pair = Samples("s", {"x": np.array([[-1.0, 3.0]], np.float32), "i": np.array([[9]])})
+    assert input_ranges(pair) == {"x": Range(-1.0, 3.0)}
+
+
+def test_even_samples_have_no_outlier() -> None:
+    assert find_outlier(CALIBRATION) is None
+
+
+def test_one_huge_value_is_named() -> None:
+    images = models.images(50)
+    images[17, 0, 2, 2] = 1e6
+    found = find_outlier(made(images))
+    assert found is not None
+    assert "sample 17 of 'image' reaches 1e+06" in str(found)
+
+
+def test_a_huge_negative_value_is_an_outlier_too() -> None:
+    images = models.images(50)
+    images[3, 0, 0, 0] = -5e4
+    assert "sample 3" in str(find_outlier(made(images)))
+
+
+def test_blank_samples_do_not_make_the_others_outliers() -> None:
+    images = models.images(50)
+    images[:40] = 0.0
+    assert find_outlier(made(images)) is None
+
+
+def test_samples_of_one_range_match() -> None:
+    assert find_mismatch(CALIBRATION, EVALUATION) is None
+
+
+def test_a_few_values_outside_are_no_mismatch() -> None:
+    images = EVALUATION.arrays["image"].copy()
+    images[0, 0, 0, :4] = 3.0
+    assert find_mismatch(CALIBRATION, made(images, "eval.npz")) is None
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 0.05, 0.5])
+def test_a_calibration_too_small_leaves_values_out(scale: float) -> None:
+    found = find_mismatch(made(CALIBRATION.arrays["image"] * scale), EVALUATION)
+    assert found is not None
+    assert "leaves out" in str(found)
+    assert "'image'" in str(found)
+
+
+@pytest.mark.parametrize("scale", [16.0, 255.0])
+def test_a_calibration_too_wide_wastes_the_bits(scale: float) -> None:
+    found = find_mismatch(made(CALIBRATION.arrays["image"] * scale), EVALUATION)
+    assert found is not None
+    assert "times as wide" in str(found)
+
+
+def test_a_shifted_calibration_is_a_mismatch() -> None:
+    assert find_mismatch(made(CALIBRATION.arrays["image"] - 2), EVALUATION) is not None
+
+
+def test_integer_inputs_have_no_range_to_mismatch() -> None:
+    ours, theirs = np.array([[1], [2]]), np.array([[1000]])
+    assert find_mismatch(Samples("a", {"id": ours}), Samples("b", {"id": theirs})) is None
