@@ -126,6 +126,21 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """When the stage was entered."""
 
 
+def is_overdue(state: Deployment, now_ms: int) -> bool:
+    """Whether the assignment's deadline went by and nothing of it serves yet."""
+    if state.stage not in BEFORE_ACTIVATION or state.attempt is None:
+        return False
+    return 0 < state.attempt.wanted.deadline_ms <= now_ms
+
+
+def needs_staging(state: Deployment) -> bool:
+    """While it is under way, and after an end that says nothing against the bytes."""
+    if state.stage in RUNNING:
+        return True
+    ended = None if state.last is None else state.last.cause
+    return state.stage is Stage.FAILED and ended in (Cause.DEADLINE, Cause.OPERATOR)
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Deployment)
 

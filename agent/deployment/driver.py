@@ -1,0 +1,325 @@
+"""The deployments' shell: journals each step of the machine, then carries out its effects.
+
+Owned by the control process's main loop and called from it alone; long effects run on one worker
+thread and come back through `inbox`. Decides nothing itself: transitions are
+agent.deployment.machine's, verdicts on live traffic agent.deployment.probation's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from agent.deployment import effects as do
+from agent.deployment import events as on
+from agent.deployment.drafts import EventDraft, decode_draft, encode_draft
+from agent.deployment.fetching import FetchParts
+from agent.deployment.good_count import GoodCount
+from agent.deployment.machine import step
+from agent.deployment.observing import Observer
+from agent.deployment.performing import Job, Tools, perform
+from agent.deployment.ports import Blobs, Checkpoint, Guard, InferenceServer, Trial
+from agent.deployment.recovery import missing_entries, recovered
+from agent.deployment.reporting import draft_of, family_state
+from agent.deployment.results import attempt_of
+from agent.deployment.state import (
+    RUNNING,
+    Attempt,
+    Deployment,
+    Stage,
+    decode_deployment,
+    encode_deployment,
+    is_overdue,
+    needs_staging,
+)
+from agent.deployment.switching import SwitchParts, write_entry
+from agent.deployment.trial_process import available_memory, run_trial
+from agent.deployment.waiting import backoff_ms
+from agent.deployment.worker import Runner, Worker, WorkerResult
+from agent.errors import DiskFull, PolicyRefused
+from agent.journal import Journal, JournalBroken
+from agent.store.layout import Layout
+from contract.deployments import Cause
+from contract.messages import MAX_FAMILIES, Assignment, FamilyState, Hardware
+
+log = logging.getLogger(__name__)
+
+
+def monotonic_ms() -> int:
+    """For spans: a clock that nobody sets."""
+    return time.monotonic_ns() // 1_000_000
+
+
+@dataclass
+class _Running:
+    """The worker's effect of one family, and the means to stop it."""
+
+    run: int
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+class Deployer:
+    """Every family's deployment on this device."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        journal: Journal,
+        guard: Guard,
+        blobs: Blobs,
+        server: InferenceServer,
+        hardware: Hardware,
+        emit: Callable[[EventDraft], None],
+        clock: Callable[[], int],
+        inbox: Callable[[WorkerResult], None],
+        agent_version: str | None = None,
+        trial: Trial = run_trial,
+        memory: Callable[[], int] = available_memory,
+        runner: Runner | None = None,
+        monotonic: Callable[[], int] = monotonic_ms,
+        checkpoint: Checkpoint = lambda name: None,
+        server_patience_s: float = 45.0,
+    ) -> None:
+        """`clock` is trusted UTC milliseconds; `inbox` is called on the worker thread and only
+        hands over: the loop then calls `post`. `emit` raises when the outbox cannot take a draft.
+        """
+        layout = Layout(state_dir)
+        self._layout = layout
+        self._journal = journal
+        self._emit = emit
+        self._clock = clock
+        self._inbox = inbox
+        self._monotonic = monotonic
+        self._checkpoint = checkpoint
+        self._runner = runner or Worker()
+        fetch = FetchParts(layout, journal, guard, blobs, hardware, agent_version, checkpoint)
+        self._stopping = threading.Event()
+        switch = SwitchParts(
+            layout, server, checkpoint, server_patience_s, stopping=self._stopping.is_set
+        )
+        self._tools = Tools(fetch, switch, trial, memory)
+        self._states: dict[str, Deployment] = {}
+        self._running: dict[str, _Running] = {}
+        self._retry_at: dict[str, int] = {}
+        self._postponed: list[tuple[str, on.Event]] = []
+        self._observer = Observer(layout, server, GoodCount(journal))
+
+    # --- what the loop calls ---------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Once at boot: take up every deployment where the journal left it.
+
+        Raises `JournalBroken` when the journal's rows are not ours.
+        """
+        for directory in (self._layout.store, self._layout.staging):
+            directory.mkdir(parents=True, exist_ok=True)
+        try:
+            for family, data in self._journal.deployments().items():
+                self._states[family] = decode_deployment(data)
+        except msgspec.MsgspecError as error:
+            raise JournalBroken(f"the journal's deployment of {family}: {error}") from error
+        self._states.update(recovered(self._layout, self._states))
+        for state in missing_entries(self._layout, self._states):
+            write_entry(self._tools.switch, state)
+        self._flush_drafts()
+        self._observer.look(self._monotonic())
+        for family in list(self._states):
+            self._apply(family, on.Resumed(at_ms=self._clock()))
+
+    def assigned(self, assignment: Assignment) -> None:
+        """A verified assignment (agent.trust.admission). Families that are absent keep what they
+        have; the same assignment again changes nothing."""
+        for family, wanted in sorted(assignment.families.items()):
+            if family not in self._states and len(self._states) >= MAX_FAMILIES:
+                log.warning("%s: this device holds %d families already", family, MAX_FAMILIES)
+                continue
+            attempt = Attempt(assignment.seq, wanted)
+            self._apply(family, on.Assigned(attempt=attempt, at_ms=self._clock()))
+        try:
+            self._journal.save_assignment_seq(assignment.seq)
+        except DiskFull as error:
+            log.warning("assignment %d will be taken up again: %s", assignment.seq, error)
+
+    def post(self, result: WorkerResult) -> None:
+        """A result that came through `inbox`; one that was overtaken is dropped."""
+        state = self._states.get(result.family)
+        if state is None or result.run != state.run or self._stopping.is_set():
+            return
+        if result.probed is not None:
+            self._observer.probed(result.family, result.probed)
+        if result.event is not None:
+            stamped = msgspec.structs.replace(result.event, at_ms=self._clock())
+            self._apply(result.family, stamped)
+
+    def tick(self, now_ms: int) -> None:
+        """About once a second: retries, deadlines, probation. `now_ms` is trusted UTC."""
+        postponed, self._postponed = self._postponed, []
+        for family, event in postponed:
+            self._apply(family, event)
+        self._flush_drafts()
+        self._observer.look(self._monotonic())
+        for family in list(self._states):
+            self._tick_family(family, now_ms)
+
+    def rollback(self, family: str, cause: Cause = Cause.OPERATOR, detail: str = "") -> None:
+        """Go back by one release, or stop the attempt that is under way. Raises `PolicyRefused`
+        that says why there is nothing to do."""
+        state = self._states.get(family)
+        if state is None:
+            raise PolicyRefused(f"no release of {family} was ever deployed here")
+        asked = on.RollbackAsked(cause=cause, detail=detail or "asked for", at_ms=self._clock())
+        if not self._apply(family, asked):
+            raise PolicyRefused(
+                f"{family} is {state.stage.value} and has no earlier release to go back to"
+            )
+
+    def release_hold(self, family: str) -> None:
+        """Lift the hold that a rollback set. Raises `PolicyRefused` when there is none."""
+        state = self._states.get(family)
+        if state is None or not state.hold:
+            raise PolicyRefused(f"{family} is not held")
+        self._apply(family, on.HoldReleased(at_ms=self._clock()))
+
+    def family_states(self) -> dict[str, FamilyState]:
+        """For the reported state, as of the last look at the server."""
+        return {
+            family: family_state(state, self._observer)
+            for family, state in self._states.items()
+            if state.attempt is not None or state.serving is not None
+        }
+
+    def is_busy(self) -> bool:
+        """Whether any deployment is under way."""
+        return any(state.stage in RUNNING for state in self._states.values())
+
+    def stop(self) -> None:
+        """End the worker; what was under way goes on at the next `resume`."""
+        self._stopping.set()
+        for running in self._running.values():
+            running.cancel.set()
+        self._runner.stop()
+
+    # --- one step --------------------------------------------------------------------------------
+
+    def _apply(self, family: str, event: on.Event) -> bool:
+        """Step, journal, then act; returns whether anything changed."""
+        before = self._states.get(family) or Deployment(family=family)
+        after, effects = step(before, event)
+        reports = [effect for effect in effects if isinstance(effect, do.Report)]
+        if after == before and not effects:
+            return False
+        drafts = [draft_of(after, report, n, event.at_ms) for n, report in enumerate(reports)]
+        after = msgspec.structs.replace(after, events=after.events + len(drafts))
+        if not self._save(family, event, after, drafts):
+            return True
+        self._states[family] = after
+        self._flush_drafts()
+        for effect in effects:
+            if not isinstance(effect, do.Report):
+                self._carry_out(after, effect)
+        return True
+
+    def _save(
+        self, family: str, event: on.Event, after: Deployment, drafts: list[EventDraft]
+    ) -> bool:
+        """Journal a step. With a full disk the step has not happened, and is tried at each tick."""
+        self._checkpoint("journal:before")
+        try:
+            encoded = [encode_draft(draft) for draft in drafts]
+            self._journal.save_deployment(family, encode_deployment(after), encoded)
+        except DiskFull as error:
+            log.warning("%s: %s waits: %s", family, type(event).__name__, error)
+            self._postponed.append((family, event))
+            return False
+        self._checkpoint("journal:after")
+        return True
+
+    def _flush_drafts(self) -> None:
+        """Hand over to the outbox what is true already; what it cannot take stays."""
+        for number, data in self._journal.drafts():
+            try:
+                self._emit(decode_draft(data))
+                self._checkpoint("draft:emitted")
+                self._journal.forget_drafts([number])
+            except DiskFull as error:
+                log.warning("events wait in the journal: %s", error)
+                return
+
+    def _carry_out(self, state: Deployment, effect: do.Effect) -> None:
+        self._checkpoint(f"effect:{type(effect).__name__}")
+        family = state.family
+        if isinstance(effect, do.Cancel):
+            running = self._running.pop(family, None)
+            if running is not None:
+                running.cancel.set()
+            self._retry_at.pop(family, None)
+        elif isinstance(effect, do.RetryLater):
+            self._retry_at[family] = self._monotonic() + backoff_ms(effect.tries)
+        elif isinstance(effect, do.Watch):
+            self._observer.watch(state, self._monotonic())
+        elif isinstance(effect, do.WorkerEffect):
+            self._retry_at.pop(family, None)
+            self._send(state, effect)
+
+    def _send(self, state: Deployment, effect: do.Effect) -> None:
+        running = self._running[state.family] = _Running(state.run)
+        result = WorkerResult(family=state.family, run=state.run)
+        job = Job(
+            state=state,
+            effect=effect,
+            cancelled=running.cancel.is_set,
+            progressed=lambda: self._inbox(_with_event(result, on.Progressed())),
+            downloads=self._downloads(),
+        )
+
+        def work() -> None:
+            event = perform(self._tools, job)
+            self._checkpoint(f"done:{type(effect).__name__}")
+            if event is not None:
+                self._inbox(_with_event(result, event))
+
+        self._runner.submit(work)
+
+    def _downloads(self) -> list[str]:
+        """Staging that some deployment may yet carry on with."""
+        wanted = [
+            state.attempt.wanted.digest
+            for state in self._states.values()
+            if state.attempt is not None and needs_staging(state)
+        ]
+        queued = [s.queued.wanted.digest for s in self._states.values() if s.queued is not None]
+        return wanted + queued
+
+    # --- the passing of time ---------------------------------------------------------------------
+
+    def _tick_family(self, family: str, now_ms: int) -> None:
+        if self._retry_at.get(family, self._monotonic() + 1) <= self._monotonic():
+            del self._retry_at[family]
+            self._apply(family, on.RetryDue(at_ms=now_ms))
+        if is_overdue(self._states[family], now_ms):
+            self._apply(family, on.DeadlinePassed(at_ms=now_ms))
+        state = self._states[family]
+        if state.stage is Stage.PROBATION:
+            self._tick_probation(state, now_ms)
+
+    def _tick_probation(self, state: Deployment, now_ms: int) -> None:
+        found = self._observer.judge(state, self._monotonic())
+        if found.event is not None:
+            event = msgspec.structs.replace(found.event, at_ms=now_ms)
+            self._apply(state.family, event)
+        elif found.probe_samples:
+            result = WorkerResult(family=state.family, run=state.run)
+            samples, digest = found.probe_samples, attempt_of(state).wanted.digest
+            self._runner.submit(lambda: self._inbox(self._observer.probe(result, digest, samples)))
+
+
+def _with_event(result: WorkerResult, event: on.Event) -> WorkerResult:
+    """The result of the same effect, with this event."""
+    return msgspec.structs.replace(result, event=event)
