@@ -39,6 +39,10 @@ class HubClient:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def get(self, path: str, **query: str | int | None) -> Any:

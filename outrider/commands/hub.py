@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,26 +52,21 @@ def init(
         raise CommandFailed(
             f"{path} configures another hub already: move it away, or name another with --config"
         )
-    made = init_hub(
-        directory,
-        hosts=tuple(host or ()),
-        api_port=api_port,
-        broker_port=broker_port,
-        now_ms=time.time_ns() // 1_000_000,
-    )
-    write_operator(path, OperatorConfig(url=made.url, token=made.token, ca_pem=made.ca_pem))
+    made = init_hub(directory, tuple(host or ()), api_port, broker_port)
+    url = made.config.api_url
+    write_operator(path, OperatorConfig(url=url, token=made.token, ca_pem=made.ca_pem))
     shown = {
-        "url": made.url,
+        "url": url,
         "token": made.token,
         "operator configuration": str(path),
-        "public keys": str(directory / "hub-keys.json"),
+        "public keys": str(made.hub_keys),
     }
     if json:
         print_json(shown)
         return
     print_fields(shown)
     note("The token is not shown again.")
-    note(f"Next: outrider keys init KEYS --hub-keys {directory}/hub-keys.json --family NAME")
+    note(f"Next: outrider keys init KEYS --hub-keys {made.hub_keys} --family NAME")
 
 
 @hub.command("serve")

@@ -1,7 +1,8 @@
 """The demo's child processes: each in a group of its own, and none outlives the demo.
 
 A child is its own session's leader, so that its whole group can be cut off at once, as a power
-failure would. `Processes` owns them all: leaving it, however that happens, ends every group.
+failure would. `Processes` owns them all: leaving it, however that happens, ends every group; and
+should the demo itself be killed, outrider.demo.reaper does.
 """
 
 from __future__ import annotations
@@ -61,13 +62,24 @@ class Processes:
 
     logs: Path
     children: list[Child] = field(default_factory=list)
+    reaper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
+        self.reaper = subprocess.Popen(
+            [sys.executable, "-m", "outrider.demo.reaper"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop_all()
+        try:
+            self.stop_all()
+        finally:
+            if self.reaper is not None and self.reaper.stdin is not None:
+                self.reaper.stdin.close()
+                self.reaper.wait()
 
     def start(self, name: str, module: Sequence[str], environment: Mapping[str, str]) -> Child:
         """Run `python -m MODULE...` in a new session, with `environment` added to our own."""
@@ -82,8 +94,15 @@ class Processes:
                 start_new_session=True,
             )
         child = Child(name, process, log)
+        self._tell_reaper(f"+{process.pid}")
         self.children = [c for c in self.children if c.name != name] + [child]
         return child
+
+    def cut(self, child: Child) -> None:
+        """A power cut for one group, which then is no longer expected to run."""
+        child.cut()
+        self._tell_reaper(f"-{child.process.pid}")
+        self.children.remove(child)
 
     def stop_all(self) -> None:
         """Ask every group, wait a little, then end what is left."""
@@ -92,9 +111,8 @@ class Processes:
         deadline = time.monotonic() + STOP_S
         while time.monotonic() < deadline and any(c.running for c in self.children):
             time.sleep(POLL_S)
-        for child in self.children:
-            child.cut()
-        self.children = []
+        for child in list(self.children):
+            self.cut(child)
 
     def require_running(self) -> None:
         """Raise `CommandFailed` with the end of its log when a child has died by itself."""
@@ -104,3 +122,8 @@ class Processes:
                     f"{child.name} ended by itself with {child.process.returncode}; its log"
                     f" {child.log} ends: {child.tail()}"
                 )
+
+    def _tell_reaper(self, line: str) -> None:
+        if self.reaper is not None and self.reaper.stdin is not None:
+            self.reaper.stdin.write(line.encode() + b"\n")
+            self.reaper.stdin.flush()

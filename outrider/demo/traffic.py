@@ -72,7 +72,8 @@ class Camera:
     def stop(self) -> None:
         """End and join the thread."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def measure(self) -> Measured:
         """Ask for every held-out scan once, one by one."""
