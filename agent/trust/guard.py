@@ -159,13 +159,15 @@ class TrustGuard:
         return replace(record.view(max(now_ms, floor_ms)), refused=found.refused)
 
     def _record(self, updater: Updater, found: Found, signed: dict[str, Signed]) -> ViewRecord:
-        """The view to keep, with what an earlier one knew of families that did not change."""
+        """The view to keep, with what an earlier one knew of families that are as they were, or
+        whose newer metadata was refused now."""
         versions, releases = _versions(signed), list(found.releases)
-        snapshot = verified_snapshot(updater)
+        listed = verified_snapshot(updater).meta
         earlier = load_record(self._directory)
         for family, version in (earlier.versions if earlier else {}).items():
-            listed = snapshot.meta.get(f"{family}.json")
-            if family not in versions and listed is not None and listed.version == version:
+            meta = listed.get(f"{family}.json")
+            same = meta is not None and meta.version == version
+            if family not in versions and (same or family in found.refused):
                 versions[family] = version
                 releases += earlier.of(family) if earlier else []
         counters = {

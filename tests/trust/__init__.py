@@ -1,0 +1,1 @@
+"""What the tests of the three trust rooms share."""
