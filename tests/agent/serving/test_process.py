@@ -1,0 +1,168 @@
+"""The server's process: started or found, watched, restarted, stopped, and outliving its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import Crashed
+from agent.serving.client import ServerClient
+from agent.serving.process import Launch, ServerProcess, Watch
+from agent.serving.protocol import control_socket, http_file
+from tests.agent.serving import tiny_models as tiny
+
+
+class Clock:
+    """Time that stands, except for what is added to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@contextlib.contextmanager
+def process(state: Path, clock: Clock | None = None, port: int = 0) -> Iterator[ServerProcess]:
+    launch = Launch(state, port, log_file=state / "server.log")
+    found = ServerProcess(launch, clock or Clock())
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def wait_dead(found: ServerProcess) -> None:
+    """Until the kernel has taken the process away; `tick` must see the death itself."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        stat = Path(f"/proc/{found.pid}/stat")
+        if not stat.exists() or b") Z" in stat.read_bytes():
+            return
+        time.sleep(0.005)
+    raise AssertionError("the process is still there")
+
+
+def test_a_started_server_is_a_child_in_the_same_process_group(state: Path) -> None:
+    with process(state) as found:
+        status = found.start()
+        assert found.pid == status.pid
+        assert not found.attached
+        assert os.getpgid(status.pid) == os.getpgrp()
+        assert found.tick() is Watch.RUNNING
+
+
+def test_a_stop_is_in_good_order_and_leaves_no_socket(state: Path) -> None:
+    with process(state) as found:
+        found.start()
+        found.stop()
+        assert found.last_end == "exited with code 0"
+        assert not control_socket(state).exists()
+        assert not http_file(state).exists()
+        found.stop()  # once more is no error
+
+
+def test_a_running_server_is_found_and_can_be_stopped(state: Path) -> None:
+    with tiny.server(state) as running, process(state) as found:
+        status = found.start()
+        assert status.pid == running.process.pid
+        assert found.attached
+        assert found.tick() is Watch.RUNNING
+        found.stop()
+        assert running.process.wait(10) == 0
+
+
+def test_a_dead_server_is_started_again_with_a_growing_backoff(state: Path) -> None:
+    clock = Clock()
+    with process(state, clock) as found:
+        found.start()
+        for wait_s in (0.5, 1.0):
+            assert found.pid is not None
+            os.kill(found.pid, signal.SIGKILL)
+            wait_dead(found)
+            assert found.tick() is Watch.WAITING
+            assert found.last_end == "was killed by SIGKILL"
+            clock.ahead += wait_s + 0.01
+            assert found.tick() is Watch.RESTARTED
+            found.wait_ready()
+        assert found.restarts == 2
+
+
+def test_a_server_that_lived_long_is_started_again_at_once(state: Path) -> None:
+    clock = Clock()
+    with process(state, clock) as found:
+        first = found.start()
+        clock.ahead += 61
+        os.kill(first.pid, signal.SIGKILL)
+        wait_dead(found)
+        assert found.tick() is Watch.RESTARTED
+        assert found.wait_ready().boot != first.boot
+
+
+def test_a_found_server_that_dies_is_replaced_by_a_child(state: Path) -> None:
+    clock = Clock()
+    with tiny.server(state) as running, process(state, clock) as found:
+        found.start()
+        running.process.kill()
+        running.process.wait(10)
+        clock.ahead += 61
+        assert found.tick() is Watch.RESTARTED
+        assert found.wait_ready().pid != running.process.pid
+        assert not found.attached
+
+
+def test_a_server_that_cannot_start_says_how_it_ended(state: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with tiny.server(other) as running, process(state, port=running.port) as found:
+        with pytest.raises(Crashed, match="exited with code 1"):
+            found.start()
+        log = (state / "server.log").read_text()
+        assert f"cannot listen on 127.0.0.1:{running.port}" in log
+        assert "choose another --port" in log
+        assert "Traceback" not in log
+
+
+def test_a_server_that_does_not_listen_to_sigterm_is_killed(state: Path) -> None:
+    with process(state) as found:
+        pid = found.start().pid
+        os.kill(pid, signal.SIGSTOP)
+        found.stop(timeout_s=0.1)
+        assert found.last_end == "was killed by SIGKILL"
+
+
+def test_the_server_outlives_the_process_that_started_it(state: Path) -> None:
+    parent = (
+        "import sys; from pathlib import Path;"
+        "from agent.serving.process import Launch, ServerProcess;"
+        "ServerProcess(Launch(Path(sys.argv[1]), 0, log_file=Path(sys.argv[1]) / 'log')).start();"
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", parent, str(state)], cwd=tiny.ROOT, check=False, timeout=60
+    )
+    assert ended.returncode == -signal.SIGKILL
+    with process(state) as found:
+        status = ServerClient(control_socket(state)).status()
+        assert found.start().boot == status.boot
+        assert found.attached
+
+
+def test_a_second_server_on_one_state_folder_refuses(state: Path) -> None:
+    with tiny.server(state) as running:
+        command = [sys.executable, "-m", "agent.serving", "--state", str(state), "--port", "0"]
+        second = subprocess.run(
+            command, cwd=tiny.ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert second.returncode == 1
+        assert "already runs" in second.stderr
+        assert len(second.stderr.splitlines()) == 1
+        assert running.client.status().pid == running.process.pid
