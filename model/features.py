@@ -7,6 +7,7 @@ counts the same alone as in a batch. A row that holds a NaN or Inf has no statis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,13 +43,16 @@ def feature_rows(inputs: Sequence[TensorSpec], tensors: Tensors) -> Floats:
     blocks = [_features(spec, tensors) for spec in watched(inputs)]
     if len({len(block) for block in blocks}) > 1:
         raise InvalidInput("inputs have different numbers of rows")
+    if not blocks:
+        return np.empty((0, 0))
     return np.concatenate(blocks, axis=1)[:, :MAX_FEATURES]
 
 
 def watched(inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
-    """The inputs that hold one row a sample: those with the first input's first axis."""
+    """The inputs that hold one row a sample: those with the first input's first axis. None
+    when that is a scalar."""
     axis = inputs[0].shape[:1]
-    return [spec for spec in inputs if spec.shape and spec.shape[:1] == axis] or [inputs[0]]
+    return [spec for spec in inputs if spec.shape and spec.shape[:1] == axis]
 
 
 def _names(spec: TensorSpec) -> list[str]:
@@ -76,7 +80,7 @@ def _features(spec: TensorSpec, tensors: Tensors) -> Floats:
 
 def _summaries(values: Array) -> Floats:
     """Statistics of each row of [rows, ...], NaN for a row that is empty or not finite."""
-    rows = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+    rows = values.reshape(len(values), math.prod(values.shape[1:]))
     columns = len(_SUMMARY) + (len(_CENTRE) if values.ndim >= 3 else 0)
     found = np.full((len(rows), columns), np.nan)
     good = np.isfinite(rows).all(axis=1)

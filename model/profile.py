@@ -92,7 +92,7 @@ def build_profile(
         raise MalformedProfile(f"the profile's samples do not fit the model: {error}") from error
     return ReferenceProfile(
         variant=variant,
-        samples=len(rows),
+        samples=len(input_arrays[inputs[0].name]),
         inputs=list(inputs),
         outputs=list(outputs),
         features={
