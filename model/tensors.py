@@ -55,7 +55,8 @@ def real_values(spec: TensorSpec, array: Array) -> Array:
 def _checked(spec: TensorSpec, array: Array | None) -> Array:
     if array is None:
         raise InvalidInput(f"input {spec.name!r} is missing")
-    if spec.quantisation is not None and array.dtype.kind == "f" and spec.dtype != "float32":
+    integers = np.dtype(spec.dtype).kind in "iu"
+    if spec.quantisation is not None and integers and array.dtype.kind == "f":
         array = _quantised(spec, array)
     reason = mismatch(spec, array.dtype.name, array.shape)
     if reason is not None:
@@ -68,6 +69,10 @@ def _quantised(spec: TensorSpec, array: Array) -> Array:
     if not np.isfinite(array).all():
         raise InvalidInput(f"input {spec.name}: NaN or Inf cannot be quantised")
     limits = np.iinfo(spec.dtype)
+    if spec.quantisation.scale <= 0:
+        raise InvalidInput(
+            f"input {spec.name}: its scale {spec.quantisation.scale} is not positive"
+        )
     steps = np.rint(array.astype(np.float64) / spec.quantisation.scale)
     steps += spec.quantisation.zero_point
     found: Array = np.clip(steps, limits.min, limits.max).astype(spec.dtype)

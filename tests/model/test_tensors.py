@@ -70,3 +70,9 @@ def test_a_dimension_of_minus_one_fits_any_size() -> None:
     assert mismatch(IMAGE, "float32", [7, 1, 8, 8]) is None
     assert mismatch(IMAGE, "float32", [-1, 1, -1, 8]) is None
     assert mismatch(IMAGE, "float32", [7, 1, 8]) is not None
+
+
+def test_a_scale_of_zero_quantises_nothing() -> None:
+    spec = TensorSpec(name="x", dtype="int8", shape=[-1, 1], quantisation=Quantisation(0.0, 0))
+    with pytest.raises(InvalidInput, match="not positive"):
+        checked_inputs([spec], {"x": np.ones((1, 1), np.float32)})
