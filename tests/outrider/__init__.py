@@ -1,0 +1,3 @@
+"""Tests of the command line and the demo."""
+
+from __future__ import annotations
