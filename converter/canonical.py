@@ -70,15 +70,24 @@ def _to_opset(source: SourceModel, model: onnx.ModelProto) -> onnx.ModelProto:
     version = next(o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS)
     if version == OPSET:
         return model
+    _drop_new_defaults(model)
     try:
         converted: onnx.ModelProto = onnx.version_converter.convert_version(model, OPSET)
         onnx.checker.check_model(converted, full_check=True)
     except Exception as error:  # the C++ converter raises bare RuntimeErrors and more
         raise UnsupportedOpset(
             f"{source.name}: opset {version} cannot be brought to {OPSET} ({first_line(error)});"
-            f" export again with opset_version={OPSET}"
+            f" export again with opset_version={OPSET}, in PyTorch with dynamo=False"
         ) from error
     return converted
+
+
+def _drop_new_defaults(model: onnx.ModelProto) -> None:
+    """PyTorch writes opset 18's `noop_with_empty_axes=0` out; onnx's converter then stumbles."""
+    for node in model.graph.node:
+        for attribute in [a for a in node.attribute if a.name == "noop_with_empty_axes"]:
+            if attribute.i == 0:
+                node.attribute.remove(attribute)
 
 
 def _simplify(model: onnx.ModelProto, work: Path) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from converter.canonical import canonicalise, require_same
 from converter.errors import ModelChanged, UnsupportedOpset
@@ -40,6 +40,23 @@ def test_every_opset_becomes_17_with_the_same_answers(tmp_path: Path, opset: int
     images = models.images(8)
     before, after = models.run(made, image=images)[0], models.run(found, image=images)[0]
     np.testing.assert_allclose(before, after, atol=1e-5)
+
+
+def test_a_reduction_as_pytorch_writes_it_comes_down_from_18(tmp_path: Path) -> None:
+    mean = helper.make_node(
+        "ReduceMean", ["image", "axes"], ["y"], keepdims=0, noop_with_empty_axes=0
+    )
+    made = models.model(
+        [mean],
+        [models.tensor("image", "N", 1, 8, 8)],
+        [models.tensor("y", "N", 1)],
+        [numpy_helper.from_array(np.array([2, 3]), "axes")],
+        opset=18,
+    )
+    images = models.images(4)
+    before = models.run(made, image=images)[0]
+    after = models.run(canonical(tmp_path, made), image=images)[0]
+    np.testing.assert_allclose(before, after, atol=1e-6)
 
 
 def test_an_operator_that_17_lacks_is_refused(tmp_path: Path) -> None:
