@@ -57,7 +57,7 @@ _TIMEOUT_S = 15.0
 _NEW_FILE = "make a new file with `outrider device add`"
 
 
-class EnrolmentFailed(Exception):
+class EnrolmentFailed(DeviceError):
     """The device is as it was; the message is one line."""
 
 
@@ -70,6 +70,8 @@ def enroll(
     """Enrol this device; the file's secret is spent when it returns. Raises `EnrolmentFailed`."""
     try:
         return _enroll(read_file(file), state_dir, force, clock)
+    except EnrolmentFailed:
+        raise
     except OSError as error:
         where = error.filename or state_dir
         raise EnrolmentFailed(f"cannot write {where}: {error.strerror or error}") from error

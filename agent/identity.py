@@ -14,6 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from agent.errors import DeviceError
 from agent.link import tls
 from contract.enrolment import Host, Port
 from contract.ids import Id, TimeMs
@@ -25,7 +26,7 @@ KEY, CERTIFICATE, CA, RECORD = "device.key", "device.crt", "ca.pem", "enrolment.
 _MAX_BYTES = 262_144
 
 
-class IdentityError(Exception):
+class IdentityError(DeviceError):
     """The device cannot say who it is; the message says what to do."""
 
 

@@ -6,8 +6,10 @@ import fcntl
 import os
 from pathlib import Path
 
+from agent.errors import DeviceError
 
-class AlreadyRunning(Exception):
+
+class AlreadyRunning(DeviceError):
     """Another agent works on this state directory."""
 
 

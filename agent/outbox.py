@@ -3,7 +3,8 @@
 A row leaves only when an ack names its (boot, seq): a PUBACK is not delivery. SQLite with full
 synchronisation, so a row survives a power cut once `append` has returned. Bounded by bytes: when
 there is no room the oldest report goes first, then the oldest of everything, and what goes is
-counted. `seq` grows for ever. Owned by the main loop; knows nothing of connections or messages.
+counted. `seq` grows for ever. Remembers which commands were taken, as their replies lie here too.
+Owned by the main loop; knows nothing of connections. A full disk is `DiskFull`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.errors import DiskFull
 from contract.ids import digest_of
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 CREATE TABLE IF NOT EXISTS rows (
     seq INTEGER PRIMARY KEY, boot TEXT NOT NULL, kind INTEGER NOT NULL, key TEXT UNIQUE,
     topic TEXT NOT NULL, payload BLOB NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS claims (name TEXT PRIMARY KEY, until_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS rows_by_kind ON rows (kind, seq);
 """
 
@@ -133,6 +136,15 @@ class Outbox:
         ).fetchone()
         return None if found is None else Row(*found)
 
+    def claim(self, name: str, until_ms: int, now_ms: int) -> bool:
+        """True the first time that `name` is claimed; remembered until `until_ms` has passed."""
+        with self._transaction():
+            self._db.execute("DELETE FROM claims WHERE until_ms <= ?", (now_ms,))
+            cursor = self._db.execute(
+                "INSERT OR IGNORE INTO claims VALUES (?, ?)", (name, until_ms)
+            )
+            return cursor.rowcount == 1
+
     @property
     def pending(self) -> int:
         """How many rows wait for an ack."""
@@ -177,10 +189,13 @@ class Outbox:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:  # SQLite has rolled back by itself when it is full
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "is full" in str(error):
+                raise DiskFull("no room left for the outbox") from error
             raise
-        self._db.execute("COMMIT")
 
     def _fact(self, name: str) -> str:
         return str(self._one("SELECT value FROM facts WHERE name = ?", name))

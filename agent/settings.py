@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from agent.errors import DeviceError
+
 STATE_DIR = Path("/var/lib/outrider")
 _PREFIX = "OUTRIDER_"
 _MAX_FILE_BYTES = 65_536
@@ -21,7 +23,7 @@ _MAX_FILE_BYTES = 65_536
 Seconds = Annotated[float, Meta(ge=0.05, le=7 * 86_400)]
 
 
-class BadSettings(Exception):
+class BadSettings(DeviceError):
     """A setting is not one that the agent can start with; the message names it and its source."""
 
 
@@ -39,7 +41,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How often signed metadata is refreshed when nothing asks for it."""
     refresh_spread_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
     """Refreshes of a fleet are spread over this long, so that a hub's publish is no stampede."""
-    status_seconds: Seconds = 2.0
+    tick_seconds: Seconds = 1.0
+    """How often deployments, the server and the status file are looked after."""
     outbox_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 34)] = 16 << 20
     ack_seconds: Seconds = 10.0
     """How long an outbox row waits for its first ack before it is sent again."""

@@ -6,11 +6,12 @@ it. `MetadataSource` in agent.ports says what callers may rely on.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 from agent.errors import Malformed, NotListed, TransportFailed
-from agent.link.collector import Collectors
+from agent.link.collector import Collector, Collectors
 from agent.link.connection import Connection
 from contract.codec import decode
 from contract.errors import ContractError, InvalidTopic
@@ -38,6 +39,11 @@ class MqttMetadataSource:
         self._reconnect_s = reconnect_s
         self._monotonic = monotonic
         self._listed: TufIndex | None = None
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Let whoever waits here fail at once: the agent stops."""
+        self._closing.set()
 
     def index(self) -> TufIndex:
         """See `agent.ports.MetadataSource.index`."""
@@ -69,18 +75,28 @@ class MqttMetadataSource:
                 self._await_connection(what)
                 collector.expect([topic])
                 self._connection.subscribe([topic])
-                taken = collector.take(self._ask_s)
+                payload = self._await_message(collector)
                 # An empty payload is a message that the hub cleared: not held.
-                if taken is not None and taken[1]:
-                    return taken[1]
+                if payload:
+                    return payload
         finally:
             self._collectors.close(collector)
             self._connection.unsubscribe([topic])
         raise TransportFailed(f"the broker did not send {what} within {_ASKS * self._ask_s:.0f} s")
 
+    def _await_message(self, collector: Collector) -> bytes | None:
+        deadline = self._monotonic() + self._ask_s
+        while self._monotonic() < deadline and not self._closing.is_set():
+            taken = collector.take(_LOOK_S)
+            if taken is not None:
+                return taken[1]
+        return None
+
     def _await_connection(self, what: str) -> None:
-        if not self._connection.wait_connected(self._reconnect_s):
-            raise TransportFailed(
-                f"no connection to the broker for {self._reconnect_s:.0f} s, so no {what}:"
-                f" {self._connection.last_error}"
-            )
+        deadline = self._monotonic() + self._reconnect_s
+        while not self._connection.wait_connected(_LOOK_S):
+            if self._monotonic() >= deadline or self._closing.is_set():
+                raise TransportFailed(
+                    f"no connection to the broker for {self._reconnect_s:.0f} s, so no {what}:"
+                    f" {self._connection.last_error}"
+                )
