@@ -5,7 +5,7 @@ Pure: time and keys are passed in, bytes come out. Reads and writes no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import TypeVar
 
@@ -58,16 +58,17 @@ def new_root(
     root_keys: list[Key], targets_keys: list[Key], hub: HubPublicKeys, now_ms: int
 ) -> Root:
     """Version 1 of root.json: two of the root keys must sign, one of the targets keys may."""
+    online = [public_key(hub.snapshot), public_key(hub.timestamp)]
+    require_distinct("root", ROOT_THRESHOLD, root_keys)
+    require_distinct("all roles", 1, [*root_keys, *targets_keys, *online])
     root = Root(version=1, expires=expiry(now_ms, LIFETIME_MS[ROOT]), consistent_snapshot=True)
     for key in root_keys:
         root.add_key(key, ROOT)
     for key in targets_keys:
         root.add_key(key, TARGETS)
-    root.add_key(public_key(hub.snapshot), SNAPSHOT)
-    root.add_key(public_key(hub.timestamp), TIMESTAMP)
+    for role, key in zip((SNAPSHOT, TIMESTAMP), online, strict=True):
+        root.add_key(key, role)
     root.roles[ROOT].threshold = ROOT_THRESHOLD
-    for role in root.roles:
-        require_distinct(role, root.roles[role].threshold, root.keys, root.roles[role].keyids)
     return root
 
 
@@ -83,11 +84,11 @@ def delegate(targets: Targets, family: str, key: Key) -> None:
     """Let `key` sign what stands under `{family}/`, and nothing else; with a floor of 0."""
     assert targets.delegations is not None  # noqa: S101 - new_targets and the reader set it
     assert targets.delegations.roles is not None  # noqa: S101 - likewise
+    require_distinct("families", 1, [*targets.delegations.keys.values(), key])
     targets.delegations.roles[family] = DelegatedRole(
         family, [], threshold=1, terminating=True, paths=[f"{family}/*"]
     )
     targets.add_key(key, family)
-    require_distinct("families", 1, targets.delegations.keys, targets.delegations.keys)
     set_policy(targets, policy_target(family), FamilyPolicy(min_counter=0))
 
 
@@ -134,15 +135,11 @@ def verify(delegator: Root | Targets, role: str, metadata: Metadata[S], name: st
     return metadata.signed
 
 
-def require_distinct(
-    role: str, threshold: int, keys: Mapping[str, Key], keyids: Iterable[str]
-) -> None:
-    """Raises `DuplicateKey` when one key stands under two key ids."""
-    chosen = [keys[keyid] for keyid in keyids]
+def require_distinct(role: str, threshold: int, keys: Iterable[Key]) -> None:
+    """Raises `DuplicateKey` when one key stands there twice, whatever its key ids."""
     try:
-        check_role_keys(
-            role, threshold, [(k.keytype, k.scheme, k.keyval.get("public")) for k in chosen]
-        )
+        described = [(key.keytype, key.scheme, key.keyval.get("public")) for key in keys]
+        check_role_keys(role, threshold, described)
     except MalformedTrust as error:
         raise DuplicateKey(f"{error}; make a new key for one of them") from error
 
