@@ -18,9 +18,10 @@ from contract.manifest import (
     Source,
     TensorSpec,
     Variant,
+    decode_manifest,
     encode_manifest,
 )
-from converter.errors import EvidenceFailed, ModelUnreadable, OutputUnwritable
+from converter.errors import EvidenceFailed, ModelUnreadable, NotARelease, OutputUnwritable
 from converter.evidence.golden import golden_bytes
 from converter.evidence.reference import profile_bytes
 from converter.outputs import find_classes, output_specs
@@ -99,8 +100,13 @@ def build_manifest(
 
 
 def write(output: Path, manifest: Manifest, files: Mapping[str, bytes]) -> str:
-    """Write the bundle; returns the manifest's digest. Raises `OutputUnwritable`."""
+    """Write the bundle; returns the manifest's digest.
+
+    Raises `NotARelease` for what no device could read back, `OutputUnwritable` for the disk.
+    """
     try:
+        # Encoding checks no bounds, decoding does: names, ranks and counts come from the model.
+        decode_manifest(encode_manifest(manifest))
         write_bundle(output, manifest, files)
     except OSError as error:
         raise OutputUnwritable(
@@ -108,7 +114,10 @@ def write(output: Path, manifest: Manifest, files: Mapping[str, bytes]) -> str:
             " another -o"
         ) from error
     except (ModelError, ContractError) as error:
-        raise OutputUnwritable(f"{output}: not a release that a bundle holds: {error}") from error
+        raise NotARelease(
+            f"{output.name}: no bundle can hold this model ({error}); export it with shorter names"
+            " and fewer tensors"
+        ) from error
     return digest_of(encode_manifest(manifest))
 
 

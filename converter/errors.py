@@ -84,6 +84,10 @@ class EvidenceFailed(ConvertError):
     """Golden samples or the reference profile cannot be made, or are too large to ship."""
 
 
+class NotARelease(ConvertError):
+    """The model's names, ranks or counts are beyond what a manifest holds."""
+
+
 # The samples
 
 

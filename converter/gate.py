@@ -16,6 +16,7 @@ from converter.evaluate import Comparison
 
 DEFAULT_MAX_DROP = 1.0
 MAX_REASON = 400
+_HALF = 50.0
 _ROUNDING = 1e-6
 """So that a drop of exactly the allowed size passes, whatever binary fractions make of it."""
 
@@ -53,12 +54,14 @@ def why_failed(record: GateRecord) -> GateFailed | None:
 
 
 def why_useless(comparison: Comparison) -> UselessBaseline | None:
-    """The objection to a float model that a constant answer would match, or None.
+    """The objection to a float model that a constant answer would beat, or None.
 
-    Then labels or scaling of the evaluation data are wrong, and the gate would compare noise.
+    Then labels or scaling of the evaluation data are wrong, and the gate would compare noise. A
+    model that is right on half of the samples is let pass: where nearly all samples are of one
+    class, a good detector scores less than never detecting anything.
     """
     accuracy, majority = comparison.accuracy_float32, comparison.majority
-    if accuracy is None or majority is None or accuracy > majority or majority == 100.0:
+    if accuracy is None or majority is None or accuracy > majority or accuracy >= _HALF:
         return None
     return UselessBaseline(
         f"the float model itself is right on {accuracy:.2f} % of the evaluation samples, where one"

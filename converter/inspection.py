@@ -18,6 +18,7 @@ from model.errors import ModelError
 def describe(path: Path) -> dict[str, Any]:
     """What the bundle is, as values that go into JSON; every digest in it has been checked.
 
+    `digest` is the manifest's, by which the release is known everywhere.
     Raises `BundleUnreadable`.
     """
     try:
@@ -36,9 +37,10 @@ def describe(path: Path) -> dict[str, Any]:
 def _describe(bundle: Bundle, path: Path) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
-        "release": f"{manifest.family}:{manifest.version}",
+        "family": manifest.family,
+        "version": manifest.version,
         "target": manifest.target,
-        "manifest_digest": digest_of(bundle.manifest_bytes),
+        "digest": digest_of(bundle.manifest_bytes),
         "bytes": path.stat().st_size,
         "signed": bool(bundle.trust()),
         "trust": sorted(bundle.trust()),
@@ -60,7 +62,9 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "inputs": [_tensor(spec) for spec in variant.inputs],
         "outputs": [_tensor(spec) for spec in variant.outputs],
         "evidence": dict(sorted(variant.evidence.items())),
-        "files": [_file(ref) for ref in (variant.model, variant.golden, variant.profile)],
+        "model": _file(variant.model),
+        "golden": _file(variant.golden),
+        "profile": _file(variant.profile),
     }
 
 
@@ -71,4 +75,4 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 def _file(ref: FileRef) -> dict[str, Any]:
     chunks = ref.chunks.count if ref.chunks is not None else 0
-    return {"path": ref.path, "bytes": ref.length, "digest": ref.digest, "chunks": chunks}
+    return {"path": ref.path, "length": ref.length, "digest": ref.digest, "chunks": chunks}

@@ -69,7 +69,9 @@ def read_samples(path: Path, inputs: Sequence[TensorSpec]) -> Samples:
     if len(set(lengths.values())) != 1:
         raise WrongShape(f"{path}: arrays hold different numbers of samples: {lengths}")
     count = next(iter(lengths.values()))
-    return Samples(path.name, arrays, None if labels is None else _labels(path, labels, count))
+    # The name may end in the manifest, which is UTF-8; a file's name may be any bytes.
+    origin = path.name.encode(errors="replace").decode()
+    return Samples(origin, arrays, None if labels is None else _labels(path, labels, count))
 
 
 def hold_out(samples: Samples) -> tuple[Samples, Samples]:

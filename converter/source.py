@@ -83,7 +83,9 @@ def read_source(path: Path) -> SourceModel:
     _check_graph(path, model)
     _refuse_quantised(path, model)
     _refuse_broken_weights(path, model)
-    return SourceModel(path.name, data, digest_of(data), model, _inputs(path, model))
+    # The name goes into the manifest, which is UTF-8; a file's name may be any bytes.
+    name = path.name.encode(errors="replace").decode()
+    return SourceModel(name, data, digest_of(data), model, _inputs(path, model))
 
 
 def _read(path: Path) -> bytes:

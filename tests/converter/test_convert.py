@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -360,6 +361,22 @@ def test_a_full_disk_is_named_and_the_old_bundle_stays(
     with pytest.raises(errors.OutputUnwritable, match="No space left"):
         convert(request)
     assert request.output.read_text() == "the old bundle"
+
+
+def test_names_that_no_manifest_holds_are_refused(small: Inputs) -> None:
+    made = models.classifier()
+    made.graph.output[0].name = made.graph.node[-1].output[0] = "scores/" * 30
+    models.save(small.model, made)
+    request = small.request()
+    with pytest.raises(errors.NotARelease, match="shorter names"):
+        convert(request)
+    assert leftovers(small.folder) == []
+
+
+def test_a_file_name_that_is_no_text_becomes_one(small: Inputs) -> None:
+    odd = small.model.with_name(os.fsdecode(b"caf\xe9.onnx"))
+    small.model.rename(odd)
+    assert convert(small.request(model=odd)).manifest.source.name == "caf?.onnx"
 
 
 def test_missing_files_are_named_before_any_work(small: Inputs) -> None:

@@ -75,6 +75,7 @@ def test_a_float_model_no_better_than_a_constant_is_useless() -> None:
         measured(90.0, 91.0, majority=12.0),
         measured(),
         measured(100.0, 100.0, majority=100.0),
+        measured(96.0, 96.0, majority=97.0),
     ],
 )
 def test_other_baselines_are_taken_as_they_are(comparison: Comparison) -> None:

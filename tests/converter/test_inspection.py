@@ -16,18 +16,20 @@ from model.archive import with_trust
 def test_a_bundle_in_plain_values(converted: Converted) -> None:
     found = describe(converted.path)
     assert json.loads(json.dumps(found)) == found
-    assert found["release"] == "digits:1"
-    assert found["manifest_digest"] == converted.manifest_digest
+    assert (found["family"], found["version"], found["target"]) == ("digits", "1", "digits/1")
+    assert found["digest"] == converted.manifest_digest
     assert found["bytes"] == converted.path.stat().st_size
     assert found["gate"]["passed"] is True
     (variant,) = found["variants"]
     assert variant["inputs"] == [{"name": "image", "dtype": "float32", "shape": ["N", 1, 8, 8]}]
-    assert [file["path"] for file in variant["files"]] == [
+    files = [variant["model"], variant["golden"], variant["profile"]]
+    assert [file["path"] for file in files] == [
         "onnx-int8/model.onnx",
         "onnx-int8/golden.bin",
         "onnx-int8/profile.json",
     ]
-    assert all(file["chunks"] >= 1 for file in variant["files"])
+    assert all(file["chunks"] >= 1 for file in files)
+    assert variant["model"]["length"] == converted.report.figures.bytes
 
 
 def test_a_fresh_bundle_is_not_signed(converted: Converted, tmp_path: Path) -> None:
