@@ -9,6 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -89,6 +90,8 @@ def _decrypt(path: Path, pem: bytes, passphrase: bytes) -> object:
     try:
         return load_pem_private_key(pem, passphrase)
     except ValueError as error:
-        raise WrongPassphrase(f"{path.name}: the passphrase does not open this key") from error
-    except Exception as error:
-        raise KeyDamaged(f"{path.name}: cannot be read; restore it from its backup") from error
+        if "password" in str(error).lower():
+            raise WrongPassphrase(f"{path.name}: the passphrase does not open this key") from error
+        raise KeyDamaged(f"{path.name}: damaged; restore it from its backup") from error
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise KeyDamaged(f"{path.name}: not a key that we know; restore its backup") from error

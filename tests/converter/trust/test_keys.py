@@ -241,6 +241,15 @@ def test_a_key_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> 
         load_key(path, PASSPHRASE)
 
 
+def test_a_key_file_that_lost_its_end_is_damaged_not_wrongly_opened(tmp_path: Path) -> None:
+    path = tmp_path / "root-1.pem"
+    make_key(path, PASSPHRASE)
+    path.write_bytes(path.read_bytes()[:120])
+
+    with pytest.raises(KeyDamaged):
+        load_key(path, PASSPHRASE)
+
+
 def test_a_folder_without_keys_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(KeysNotFound, match="keys init"):
         read_trust(tmp_path)
