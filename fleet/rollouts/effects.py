@@ -58,4 +58,5 @@ def effects(verb: str, devices: Sequence[Progress], extra: str = "") -> Effects:
         f"{part.count} devices {name}: {part.words}"
         for name, part in zip(names, parts, strict=True)
     )
-    return Effects(*parts, words=f"{told}.{' ' + extra if extra else ''}")
+    done, under_way_part, unaware = parts
+    return Effects(done, under_way_part, unaware, words=f"{told}.{' ' + extra if extra else ''}")

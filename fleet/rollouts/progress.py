@@ -14,7 +14,6 @@ from contract.messages import FamilyState, Result
 from fleet.rollouts.views import DeviceStatus as Is
 from fleet.rollouts.views import Kind, Progress, RolloutView, Sighting, Spec
 
-
 _SETTLED = frozenset({Phase.COMMITTED, Phase.PROBATION})
 """Phases of the *new* assignment in which what serves stays."""
 

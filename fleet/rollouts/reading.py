@@ -1,0 +1,60 @@
+"""Counts stored reports into a rollout's devices, each report exactly once.
+
+The cursor and the sums are committed together, so that a restart neither counts twice nor skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from contract.messages import Report
+from fleet.rollouts.traffic import Traffic, count, window_of
+from fleet.storage.schema import Rollout, RolloutDevice, StoredReport
+
+BATCH = 2_000
+
+
+def uncounted(session: Session, rollout: Rollout) -> bool:
+    """Whether a report of one of the rollout's devices is not counted yet."""
+    return session.scalar(_wanted(rollout).limit(1)) is not None
+
+
+def count_reports(session: Session, rollout: Rollout, rows: Mapping[str, RolloutDevice]) -> bool:
+    """Count the next batch; returns whether that was all."""
+    found = list(session.scalars(_wanted(rollout).limit(BATCH)))
+    traffic: dict[str, Traffic] = {}
+    for stored in found:
+        row = rows[stored.device]
+        before = traffic.get(stored.device) or msgspec.convert(row.evidence, Traffic)
+        traffic[stored.device] = _counted(before, stored, rollout, row)
+    for device, sums in traffic.items():
+        rows[device].evidence = msgspec.to_builtins(sums)
+    if found:
+        rollout.report_cursor = found[-1].id
+    return len(found) < BATCH
+
+
+def _counted(
+    traffic: Traffic, stored: StoredReport, rollout: Rollout, row: RolloutDevice
+) -> Traffic:
+    try:
+        report = msgspec.convert(stored.body, Report)
+    except msgspec.ValidationError:  # stored by a program that wrote reports in another form
+        return traffic
+    window = window_of(report, rollout.family, stored.received_at_ms)
+    if window is None:
+        return traffic
+    return count(traffic, window, rollout.digest, rollout.created_at_ms, row.assigned_at_ms)
+
+
+def _wanted(rollout: Rollout) -> Select[tuple[StoredReport]]:
+    cohort = select(RolloutDevice.device).where(RolloutDevice.rollout == rollout.id)
+    return (
+        select(StoredReport)
+        .where(StoredReport.id > rollout.report_cursor, StoredReport.device.in_(cohort))
+        .order_by(StoredReport.id)
+    )
