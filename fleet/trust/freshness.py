@@ -43,7 +43,8 @@ def sign(
 ) -> Fresh:
     """The next snapshot and timestamp. `taken`: the highest version on disk, readable or not.
 
-    Both always get the same version. The time of issue never goes back, or devices that saw a later one would call this one expired.
+    Both always get the same version. The time of issue never goes back, or devices that saw a
+    later one would call this one expired.
     """
     issued = max(now_ms, issued_at_ms(last) if last else 0)
     version = max(last.timestamp.version if last else 0, taken) + 1
