@@ -9,7 +9,7 @@ import numpy as np
 from contract.manifest import TensorSpec
 from converter.errors import BadLabels, UnsupportedTensor
 from converter.samples import Arrays
-from converter.source import ELEMENT_TYPES
+from converter.source import ELEMENT_TYPES, MAX_NAME
 from model.answers import class_output
 
 _KNOWN = {np.dtype(name): name for name in ELEMENT_TYPES.values()}
@@ -22,6 +22,11 @@ def output_specs(answers: Arrays, batch: int) -> list[TensorSpec]:
     """
     specs = []
     for name, array in answers.items():
+        if len(name) > MAX_NAME:
+            raise UnsupportedTensor(
+                f"output {name[:40]!r}… has a name of {len(name)} characters; at most {MAX_NAME},"
+                " rename it"
+            )
         dtype = _KNOWN.get(array.dtype)
         if dtype is None:
             raise UnsupportedTensor(f"output {name!r} is {array.dtype}; export it as float32")

@@ -32,6 +32,8 @@ MAX_MODEL_BYTES = 1 << 30
 """A protobuf message ends at 2 GiB, and quantising holds several copies."""
 OPSETS = range(7, 26)
 """What onnx's own converter can carry to opset 17; below 7 it knows no way up."""
+MAX_NAME = 120
+"""Of a tensor at the model's boundary, as the manifest holds it."""
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 ELEMENT_TYPES: dict[int, DType] = {
     TensorProto.FLOAT: "float32",
@@ -190,6 +192,11 @@ def _inputs(path: Path, model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
 
 
 def _spec(path: Path, value: onnx.ValueInfoProto) -> TensorSpec:
+    if len(value.name) > MAX_NAME:
+        raise UnsupportedTensor(
+            f"{path}: input {value.name[:40]!r}… has a name of {len(value.name)} characters; at"
+            f" most {MAX_NAME}, rename it"
+        )
     kind = value.type.tensor_type
     dtype = ELEMENT_TYPES.get(kind.elem_type)
     if dtype is None:
