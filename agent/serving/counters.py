@@ -1,14 +1,17 @@
 """What one served model has done: cumulative counts, cheap enough for every request.
 
 Owns no decision: the probation's judge and the reports read snapshots. Called from the inference
-threads, hence one lock. A constant run counts only rows whose input differs from the row before:
-a still scene that gives one answer for an hour is no fault of the model.
+threads, hence the locks. Drift statistics of one large image take milliseconds: they wait, within
+bounds, until `settle` is called after the answer has gone out; a snapshot settles first. A constant
+run counts only rows whose input differs from the row before: a still scene that gives one answer
+for an hour is no fault of the model.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +24,7 @@ from model.latency import LatencyCounts
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 MAX_ERROR_TEXT = 300
+MAX_UNSETTLED = 8
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +42,8 @@ class Counters:
         self._last_error = ""
         self._run = _ConstantRun()
         self._lock = threading.Lock()
+        self._unsettled: deque[tuple[Arrays, Arrays]] = deque()
+        self._settling = threading.Lock()
 
     def answered(self, inputs: Arrays, outputs: Arrays, latency_ms: float) -> None:
         """The runtime answered; `latency_ms` is its call alone."""
@@ -50,16 +56,22 @@ class Counters:
                 self._last_error = "the outputs hold NaN or Inf"
                 return
             self._good += 1
-            self._watch(inputs, outputs)
-
-    def _watch(self, inputs: Arrays, outputs: Arrays) -> None:
-        try:
             self._run.see(inputs, outputs)
-            self._drift.count(inputs, outputs)
-        except Exception:  # noqa: BLE001 - the answer is good: what cannot be counted costs no answer
-            if not self._uncounted:
-                _log.exception("%s: a request could not be counted", self._digest[:16])
-            self._uncounted += 1
+            self._unsettled.append((inputs, outputs))
+        if len(self._unsettled) >= MAX_UNSETTLED:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count the drift of every answer so far."""
+        with self._settling:
+            while self._unsettled:
+                inputs, outputs = self._unsettled.popleft()
+                try:
+                    self._drift.count(inputs, outputs)
+                except Exception:  # noqa: BLE001 - what cannot be counted must not cost an answer
+                    if not self._uncounted:
+                        _log.exception("%s: a request could not be counted", self._digest[:16])
+                    self._uncounted += 1
 
     def failed(self, reason: str) -> None:
         """The runtime failed on a well-formed request."""
@@ -80,6 +92,7 @@ class Counters:
 
     def snapshot(self) -> ModelCounters:
         """The counts so far."""
+        self.settle()
         with self._lock:
             return ModelCounters(
                 digest=self._digest,

@@ -154,7 +154,9 @@ class DataPlane:
         self._admitted += 1
         served.in_flight += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, served)
+            answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            self._pool.submit(_work, work, served, answer)
+            return await answer
         finally:
             self._admitted -= 1
             served.in_flight -= 1
@@ -185,6 +187,26 @@ class DataPlane:
         self._draining.pop(id(served), None)
         closing = asyncio.get_running_loop().run_in_executor(self._loader, served.close)
         closing.add_done_callback(_log_failure)
+
+
+def _work(work: Callable[[Served], T], served: Served, answer: asyncio.Future[T]) -> None:
+    """In an inference thread: hand the answer over first, then count what takes time."""
+    loop = answer.get_loop()
+    try:
+        loop.call_soon_threadsafe(_succeed, answer, work(served))
+    except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the one who asked
+        loop.call_soon_threadsafe(_fail, answer, error)
+    served.counters.settle()
+
+
+def _succeed(answer: asyncio.Future[T], value: T) -> None:
+    if not answer.done():  # else who asked is gone
+        answer.set_result(value)
+
+
+def _fail(answer: asyncio.Future[T], error: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 def _snapshots(counters: dict[str, Counters]) -> dict[str, ModelCounters]:

@@ -27,6 +27,9 @@ _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _STEADY_S = 60.0
 """A server that lived this long is not in a crash loop: the next restart comes at once."""
+_LOOK_EVERY_S = 10.0
+_HUNG_AFTER = 3
+"""So many looks without an answer, from a server that did answer once, and it hangs."""
 _log = logging.getLogger(__name__)
 
 
@@ -70,14 +73,23 @@ class _Process:
 class ServerProcess:
     """Owns the server's process id, whether it started the server or found it."""
 
-    def __init__(self, launch: Launch, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        clock: Callable[[], float] = time.monotonic,
+        patience_s: float = 2.0,
+    ) -> None:
         self._launch = launch
+        self._patience_s = patience_s
         self._clock = clock
         self._child: subprocess.Popen[bytes] | None = None
         self._attached: _Process | None = None
         self._started_at = 0.0
         self._retry_at = 0.0
         self._wait_s = _FIRST_WAIT_S
+        self._next_look_at = 0.0
+        self._unanswered: int | None = None
+        """Looks without an answer since the last one; None until the first answer."""
         self.client = ServerClient(control_socket(launch.state_dir))
         self.restarts = 0
         self.last_end = ""
@@ -139,9 +151,11 @@ class ServerProcess:
     def tick(self) -> Watch:
         """Start the server again when it is dead and its backoff is over; does not wait for it."""
         known = self.pid is not None
-        if self.alive():
-            return Watch.RUNNING
         now = self._clock()
+        if self.alive():
+            if now >= self._next_look_at:
+                self._look(now)
+            return Watch.RUNNING
         if known:
             self._plan_restart(now)
         if now < self._retry_at:
@@ -165,6 +179,18 @@ class ServerProcess:
                 time.sleep(0.02)
         raise Crashed(f"the inference server, pid {pid}, survived SIGKILL")
 
+    def _look(self, now: float) -> None:
+        """Kill a server that hangs; the next `tick` finds it dead and starts another."""
+        self._next_look_at = now + _LOOK_EVERY_S
+        if self._answer() is not None:
+            return
+        # None: it may still be loading its models.
+        if self._unanswered is not None:
+            self._unanswered += 1
+            if self._unanswered >= _HUNG_AFTER and self.pid is not None:
+                _log.error("inference server, pid %d, hangs: killing it", self.pid)
+                os.kill(self.pid, signal.SIGKILL)
+
     def _plan_restart(self, now: float) -> None:
         if now - self._started_at >= _STEADY_S:
             self._wait_s, self._retry_at = _FIRST_WAIT_S, now
@@ -182,14 +208,16 @@ class ServerProcess:
             self._child = subprocess.Popen(
                 self._launch.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._attached = None
+        self._attached, self._unanswered = None, None
         self._started_at = self._clock()
 
     def _answer(self) -> ServerStatus | None:
         try:
-            return self.client.status(timeout_s=2.0)
+            status = self.client.status(timeout_s=self._patience_s)
         except DeviceError:
             return None
+        self._unanswered = 0
+        return status
 
 
 def _describe(code: int) -> str:

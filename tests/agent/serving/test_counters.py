@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from agent.serving.counters import Counters
+from agent.serving.counters import MAX_UNSETTLED, Counters
 from model.drift import DriftCounter
 from model.profile import build_profile
 from tests.agent.serving.tiny_models import INPUTS, OUTPUTS, SAMPLES, WEIGHTS
@@ -110,3 +110,12 @@ def test_counts_from_many_threads_add_up() -> None:
     assert found.good == sum(found.latency_counts) == 400
     assert found.drift is not None
     assert sum(found.drift.classes) == 400
+
+
+def test_answers_that_nobody_settles_do_not_pile_up() -> None:
+    counted = counters()
+    for _ in range(100):
+        answer(counted, [1, 2, 3, 4], [1, 0, 0])
+    assert len(counted._unsettled) < MAX_UNSETTLED
+    counted.settle()
+    assert len(counted._unsettled) == 0
