@@ -165,7 +165,7 @@ class BrokerChild:
         address = (local_address(self._files.bind), self._files.port)
         while time.monotonic() < deadline and not self._stop.is_set():
             if child.poll() is not None:
-                raise BrokerFailed(f"mosquitto ended at once: {_last_line(self._files.log)}")
+                raise BrokerFailed(f"mosquitto ended at once: {_last_words(self._files.log)}")
             try:
                 socket.create_connection(address, timeout=1.0).close()
             except OSError:
@@ -185,6 +185,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _last_line(path: Path) -> str:
-    lines = path.read_bytes()[-4096:].decode(errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "it said nothing")[:300]
+def _last_words(path: Path) -> str:
+    """The last two lines of the log: Mosquitto names the mistake first and its place after it."""
+    lines = path.read_bytes()[-4096:].decode(errors="replace").splitlines()
+    return " ".join(line for line in lines[-2:] if line.strip())[:400] or "it said nothing"

@@ -138,9 +138,7 @@ def _engine(services: HubServices) -> Generator[Worker, None, None]:
     stopping = threading.Event()
 
     def step() -> None:
-        with services.storage.session() as session:
-            tick(session, services.clock())
-        services.link.wake()
+        tick(services, services.clock())
         stopping.wait(TICK_S)
 
     worker = Worker("engine", step, stopping.set)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from cryptography import x509
@@ -173,11 +175,12 @@ def test_a_newer_file_makes_the_older_one_void(
 def test_a_csr_without_a_p256_key_is_refused(
     hub: HubServices, file: EnrolmentFile, key: ec.EllipticCurvePrivateKey, kind: str
 ) -> None:
-    csr = {
+    makers: dict[str, Callable[[], str]] = {
         "rubbish": lambda: "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n",
         "p384": lambda: csr_pem(ec.generate_private_key(ec.SECP384R1()), "x"),
-        "ed25519": lambda: _ed25519_csr(),
-    }[kind]()
+        "ed25519": _ed25519_csr,
+    }
+    csr = makers[kind]()
     mac = request_mac(file.secret, "cam-1", csr, "1" * 32)
     request = msgspec.structs.replace(enrolment_request(file, key), csr_pem=csr, mac=mac)
 
