@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,8 +74,11 @@ def convert(
     )
     with _progress() as bar:
         task = bar.add_task("reading", total=1.0)
-        run(request, lambda step, share: bar.update(task, description=step, completed=share))
-    _show(_describe(output), json)
+        made = run(request, lambda step, share: bar.update(task, description=step, completed=share))
+    described = _describe(output)
+    # Of this machine and moment, so it is told here and does not stand in the bundle.
+    described["latency"] = asdict(made.latency)
+    _show(described, json)
     if not json:
         note(f"Next: outrider sign {output} --keys DIR")
 
@@ -97,6 +101,15 @@ def _describe(bundle: Path) -> dict[str, Any]:
     from converter.inspection import describe
 
     return describe(bundle)
+
+
+def _latency(measured: dict[str, float] | None) -> str:
+    if measured is None:
+        return ""
+    return (
+        f"p50 {measured['p50_ms'] * 1000:.1f} us, float32 {measured['p50_ms_float32'] * 1000:.1f} us,"
+        " one sample, one thread"
+    )
 
 
 def _labels(path: Path | None) -> tuple[str, ...]:
@@ -137,6 +150,7 @@ def _show(described: dict[str, Any], json: bool) -> None:
             "gate": f"{verdict}: {gate['metric']} {gate['measured']:.2f} against"
             f" {gate['baseline']:.2f}, at most {gate['max_drop']:g} points lower",
             "reason": gate["reason"],
+            "latency here": _latency(described.get("latency")),
             "device classes": ", ".join(described["device_classes"]),
             "signed": ", ".join(described["trust"]) or "no: outrider sign",
         }
