@@ -106,10 +106,8 @@ def _describe(bundle: Path) -> dict[str, Any]:
 def _latency(measured: dict[str, float] | None) -> str:
     if measured is None:
         return ""
-    return (
-        f"p50 {measured['p50_ms'] * 1000:.1f} us, float32 {measured['p50_ms_float32'] * 1000:.1f} us,"
-        " one sample, one thread"
-    )
+    int8, float32 = measured["p50_ms"] * 1000, measured["p50_ms_float32"] * 1000
+    return f"p50 {int8:.1f} us, float32 {float32:.1f} us, one sample, one thread"
 
 
 def _labels(path: Path | None) -> tuple[str, ...]:
