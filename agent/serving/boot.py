@@ -1,8 +1,9 @@
 """Which model each family starts with, from serving.json alone: no network, no control process.
 
 `current` serves unless it cannot be loaded, its digests are wrong, or the process died with it
-`crashes.MAX_DEATHS` times while it was on probation. Then its predecessor serves, and the status
-says `fallback` with the cause; the control process decides what follows from that.
+`crashes.MAX_DEATHS` times while it was on probation. Then the nearest predecessor that
+can be loaded serves, and the status says `fallback` with the cause; the control process decides
+what follows from that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from agent.serving.crashes import MAX_DEATHS, CrashNotes
 from agent.serving.dataplane import DataPlane
 from agent.store.serving_file import ServingEntry, read_serving
 
+_MOST_PREDECESSORS = 8
 _log = logging.getLogger(__name__)
 
 
@@ -51,21 +53,24 @@ async def _serve_family(
         return None
     except DeviceError as error:
         _log.error("%s cannot be served: %s", entry.target, error)
-        if entry.previous is None:
-            return error
-        return await _serve_previous(plane, family, entry.previous, error)
+        return await _serve_predecessor(plane, family, entry.previous, error)
 
 
-async def _serve_previous(
-    plane: DataPlane, family: str, previous: ServingEntry, why: DeviceError
+async def _serve_predecessor(
+    plane: DataPlane, family: str, entry: ServingEntry | None, why: DeviceError
 ) -> DeviceError | None:
-    try:
-        await _serve(plane, family, previous, why)
-        _log.warning("%s: serving %s instead", family, previous.target)
-        return None
-    except DeviceError as error:
-        _log.error("%s cannot be served either: %s", previous.target, error)
-        return error
+    """Serve the nearest predecessor that can be; else the reason why the first one cannot."""
+    for _ in range(_MOST_PREDECESSORS):
+        if entry is None:
+            break
+        try:
+            await _serve(plane, family, entry, why)
+            _log.warning("%s: serving %s instead", family, entry.target)
+            return None
+        except DeviceError as error:
+            _log.error("%s cannot be served either: %s", entry.target, error)
+            entry = entry.previous
+    return why
 
 
 async def _serve(

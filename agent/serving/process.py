@@ -87,6 +87,7 @@ class ServerProcess:
         self._started_at = 0.0
         self._retry_at = 0.0
         self._wait_s = _FIRST_WAIT_S
+        self._stopping = False
         self._next_look_at = 0.0
         self._unanswered: int | None = None
         """Looks without an answer since the last one; None until the first answer."""
@@ -139,26 +140,22 @@ class ServerProcess:
             code = self._child.poll()
             if code is None:
                 return True
-            self.last_end = _describe(code)
             self._child = None
+            self._ended(_describe(code))
         elif self._attached is not None:
             if _born(self._attached.pid) == self._attached.born != b"":
                 return True
-            self.last_end = "ended (it was not our child: the exit code is not known)"
             self._attached = None
+            self._ended("ended (it was not our child: the exit code is not known)")
         return False
 
     def tick(self) -> Watch:
         """Start the server again when it is dead and its backoff is over; does not wait for it."""
-        known = self.pid is not None
-        now = self._clock()
         if self.alive():
-            if now >= self._next_look_at:
-                self._look(now)
+            if self._clock() >= self._next_look_at:
+                self._look()
             return Watch.RUNNING
-        if known:
-            self._plan_restart(now)
-        if now < self._retry_at:
+        if self._clock() < self._retry_at:
             return Watch.WAITING
         self.restarts += 1
         self._spawn()
@@ -166,6 +163,7 @@ class ServerProcess:
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """SIGTERM, then SIGKILL after `timeout_s`; returns when the process is gone."""
+        self._stopping = True
         pid = self.pid
         if pid is None or not self.alive():
             return
@@ -179,9 +177,9 @@ class ServerProcess:
                 time.sleep(0.02)
         raise Crashed(f"the inference server, pid {pid}, survived SIGKILL")
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         """Kill a server that hangs; the next `tick` finds it dead and starts another."""
-        self._next_look_at = now + _LOOK_EVERY_S
+        self._next_look_at = self._clock() + _LOOK_EVERY_S
         if self._answer() is not None:
             return
         # None: it may still be loading its models.
@@ -191,13 +189,18 @@ class ServerProcess:
                 _log.error("inference server, pid %d, hangs: killing it", self.pid)
                 os.kill(self.pid, signal.SIGKILL)
 
-    def _plan_restart(self, now: float) -> None:
+    def _ended(self, how: str) -> None:
+        """Whoever notices the end first, it is noted once, and the next start planned."""
+        self.last_end = how
+        if self._stopping:
+            return
+        now = self._clock()
         if now - self._started_at >= _STEADY_S:
             self._wait_s, self._retry_at = _FIRST_WAIT_S, now
         else:
             self._retry_at = now + self._wait_s
             self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
-        _log.error("inference server %s; next start in %.1f s", self.last_end, self._retry_at - now)
+        _log.error("inference server %s; next start in %.1f s", how, self._retry_at - now)
 
     def _spawn(self) -> None:
         with contextlib.ExitStack() as stack:
@@ -208,7 +211,7 @@ class ServerProcess:
             self._child = subprocess.Popen(
                 self._launch.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._attached, self._unanswered = None, None
+        self._attached, self._unanswered, self._stopping = None, None, False
         self._started_at = self._clock()
 
     def _answer(self) -> ServerStatus | None:

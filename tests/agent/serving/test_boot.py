@@ -6,11 +6,12 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 import tritonclient.http as triton
 
 from agent.serving.protocol import ServedModel, control_socket
-from agent.store.serving_file import serving_path
+from agent.store.serving_file import ServingFile, serving_path, write_serving
 from contract.deployments import Cause
 from tests.agent.serving import tiny_models as tiny
 
@@ -46,6 +47,16 @@ def test_a_model_that_does_not_load_gives_way_to_its_predecessor(state: Path) ->
     tiny.serve_at_boot(state, new, previous=old)
     served = served_after_boot(state)
     assert (served.digest, served.fallback_cause) == (old.digest, Cause.TRIAL_FAILED)
+
+
+def test_the_nearest_predecessor_that_loads_serves(state: Path) -> None:
+    one, two, three = (tiny.install(state, v, tiny.scaled(1)) for v in ("1", "2", "3"))
+    entry = msgspec.structs.replace(three.entry(), previous=two.entry(previous=one))
+    write_serving(state, ServingFile(families={"tiny": entry}))
+    alter(two)
+    alter(three)
+    served = served_after_boot(state)
+    assert (served.target, served.fallback_cause) == ("tiny/1", Cause.TAMPERED)
 
 
 def test_a_family_that_cannot_be_served_makes_the_server_not_ready(state: Path) -> None:

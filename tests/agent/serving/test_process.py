@@ -87,6 +87,7 @@ def test_a_dead_server_is_started_again_with_a_growing_backoff(state: Path) -> N
             assert found.pid is not None
             os.kill(found.pid, signal.SIGKILL)
             wait_dead(found)
+            assert not found.alive()  # whoever notices first, the backoff holds
             assert found.tick() is Watch.WAITING
             assert found.last_end == "was killed by SIGKILL"
             clock.ahead += wait_s + 0.01
