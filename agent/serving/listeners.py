@@ -7,6 +7,7 @@ protocol class here does not.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -52,12 +53,26 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class QuietServer(uvicorn.Server):
-    """A uvicorn server among several: the process's signals are not its own."""
+    """A uvicorn server among several: signals are not its own, and idle it does nothing at all."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._left = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave them alone."""
         yield
+
+    async def main_loop(self) -> None:
+        """Wait for `leave`; uvicorn's own wakes ten times a second, which costs a board power."""
+        await self.on_tick(0)
+        await self._left.wait()
+
+    def leave(self) -> None:
+        """Stop listening, and let running requests finish."""
+        self.should_exit = True
+        self._left.set()
 
 
 def listener(app: App, drain_s: int) -> QuietServer:

@@ -82,7 +82,7 @@ async def _live(settings: ServingSettings, sockets: _Sockets, access: Access) ->
         stopped.cancel()
         notifier.tell(STOPPING)
         for one, _ in listeners:
-            one.should_exit = True
+            one.leave()
         await asyncio.gather(*serving)
         await plane.close()
         crashes.stopped_in_good_order()
