@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import ColumnElement, and_, or_, select, union, update
+from sqlalchemy import ColumnElement, CompoundSelect, and_, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from contract.envelope import seal
@@ -37,10 +37,7 @@ def owed_blobs(session: Session, epoch: str) -> list[str]:
 
     Needed are the releases that are assigned to any device or that an open rollout carries.
     """
-    needed = union(
-        select(AssignedFamily.target),
-        select(Rollout.target).where(Rollout.finished_at_ms.is_(None)),
-    )
+    needed = _needed()
     held = select(Blob.digest).where(Blob.published_epoch == epoch)
     rows = session.scalars(
         select(Blob.digest)
@@ -49,6 +46,27 @@ def owed_blobs(session: Session, epoch: str) -> list[str]:
         .limit(BATCH)
     )
     return list(rows)
+
+
+def unneeded_releases(session: Session, epoch: str) -> list[str]:
+    """Releases that the broker holds blobs of although nobody is to have them any more."""
+    rows = session.scalars(
+        select(Blob.release)
+        .where(Blob.published_epoch == epoch, Blob.release.not_in(_needed()))
+        .distinct()
+    )
+    return list(rows)
+
+
+def forget_blobs(session: Session, releases: Sequence[str], epoch: str) -> list[str]:
+    """Say that the broker no longer holds these releases; returns the digests to clear there:
+    those that no release which is still held has too."""
+    gone = select(Blob.digest).where(Blob.release.in_(releases), Blob.published_epoch == epoch)
+    digests = set(session.scalars(gone))
+    forget = update(Blob).where(Blob.release.in_(releases)).values(published_epoch=None)
+    session.execute(forget)
+    kept = session.scalars(select(Blob.digest).where(Blob.published_epoch == epoch))
+    return sorted(digests.difference(kept))
 
 
 def mark_blobs(session: Session, digests: Sequence[str], epoch: str) -> None:
@@ -147,6 +165,11 @@ def allowed_blobs(session: Session, device: str, target: str, digests: Sequence[
         .where(Release.target == target, Blob.digest.in_(digests))
     )
     return list(rows)
+
+
+def _needed() -> CompoundSelect[tuple[str]]:
+    carried = select(Rollout.target).where(Rollout.finished_at_ms.is_(None))
+    return union(select(AssignedFamily.target), carried)
 
 
 def _behind(epoch: str) -> ColumnElement[bool]:

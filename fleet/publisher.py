@@ -18,7 +18,7 @@ from contract.messages import Epoch, Want
 from contract.topics import Channel, blob_topic, device_topic, epoch_topic
 from fleet import assignments, owed
 from fleet.epoch import EpochFile
-from fleet.errors import BlobMissing
+from fleet.errors import BlobMissing, FleetError
 from fleet.link import Link, LinkDown, Outgoing
 from fleet.metadata_feed import MetadataFeed
 from fleet.ports import HubServices
@@ -31,6 +31,7 @@ EPOCH_WAIT_S = 0.5
 """A local broker answers a subscription within milliseconds; a late one costs a republication."""
 REISSUE_EVERY_MS = 60_000
 METADATA_EVERY_MS = 30_000
+GRACE_MS = 24 * 3_600_000
 WANTS_LENGTH = 1_024
 _RETAINED = (Channel.ASSIGNMENT, Channel.PRESENCE, Channel.STATE)
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Publisher:
         self._generation = 0
         self._vouched = False
         """Whether the broker holds the epoch of this connection."""
+        self._unneeded_since_ms: dict[str, int] = {}
         self._reissued_at_ms = 0
         self._looked_at_ms = 0
         self._look_at_metadata = True
@@ -108,6 +110,7 @@ class Publisher:
         self._send_assignments(epoch)
         self._send_commands(now_ms)
         self._clear_removed(epoch)
+        self._clear_blobs(epoch, now_ms)
         if not self._vouched:
             self._vouch(epoch, now_ms)
 
@@ -115,9 +118,13 @@ class Publisher:
         """Looking means to read and check every file, so not without a reason."""
         if not self._look_at_metadata and now_ms - self._looked_at_ms < METADATA_EVERY_MS:
             return
-        self._hub.repository.sign_online(now_ms)
-        self._link.send(self._feed.changes(now_ms))
         self._looked_at_ms, self._look_at_metadata = now_ms, False
+        try:
+            self._hub.repository.sign_online(now_ms)
+            self._link.send(self._feed.changes(now_ms))
+        except FleetError as error:
+            # Devices go on with what they have; their assignments and commands must not wait.
+            _LOG.error("the TUF metadata cannot be published: %s", error)
 
     def _reissue(self, now_ms: int) -> None:
         if now_ms - self._reissued_at_ms >= REISSUE_EVERY_MS:
@@ -164,6 +171,18 @@ class Publisher:
             self._link.send(Outgoing(topic, b"", retain=True) for topic in topics)
             with self._hub.storage.session() as session:
                 owed.mark_cleared(session, names, epoch)
+
+    def _clear_blobs(self, epoch: str, now_ms: int) -> None:
+        """A release that nobody needs leaves the broker after a while: devices may be at it yet."""
+        unneeded = self._read(lambda s: owed.unneeded_releases(s, epoch))
+        since = self._unneeded_since_ms
+        self._unneeded_since_ms = since = {r: since.get(r, now_ms) for r in unneeded}
+        over = [release for release, start in since.items() if now_ms - start >= GRACE_MS]
+        if over:
+            with self._hub.storage.session() as session:
+                digests = owed.forget_blobs(session, over, epoch)
+            _LOG.info("clearing %d blobs of %s from the broker", len(digests), ", ".join(over))
+            self._link.send(Outgoing(blob_topic(digest), b"", retain=True) for digest in digests)
 
     def _vouch(self, epoch: str, now_ms: int) -> None:
         """Only now may the next hub that connects take the broker's memory for whole."""
