@@ -46,7 +46,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     outbox_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 34)] = 16 << 20
     ack_seconds: Seconds = 10.0
     """How long an outbox row waits for its first ack before it is sent again."""
-    keep_releases: Annotated[int, Meta(ge=2, le=32)] = 3
     server: bool = True
     """Whether the agent starts the inference server itself, or leaves it to its own unit."""
     log_level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)\Z")] = "info"

@@ -15,7 +15,7 @@ from contract.ids import digest_of
 from contract.messages import Want
 from contract.topics import Channel, blob_topic, device_topic
 from model.chunks import frame
-from tests.agent.link.conftest import DEVICE, Hub, Link, eventually
+from tests.agent.wire import DEVICE, Hub, Link, eventually
 from tests.mosquitto import Mosquitto
 
 TARGET = "digits/2"

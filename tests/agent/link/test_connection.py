@@ -12,7 +12,7 @@ from agent.link.tls import trust_only
 from contract.codec import decode
 from contract.messages import Death
 from contract.topics import Channel, blob_topic, device_topic
-from tests.agent.link.conftest import DEVICE, FAST, Hub, Link, eventually
+from tests.agent.wire import DEVICE, FAST, Hub, Link, eventually
 from tests.mosquitto import Authority, Credentials, Mosquitto
 
 PRESENCE = device_topic(DEVICE, Channel.PRESENCE)

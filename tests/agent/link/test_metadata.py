@@ -9,7 +9,7 @@ from contract.codec import encode
 from contract.ids import digest_of
 from contract.messages import TufFile, TufIndex
 from contract.topics import tuf_index_topic, tuf_topic
-from tests.agent.link.conftest import Hub, Link, eventually
+from tests.agent.wire import Hub, Link, eventually
 from tests.mosquitto import Mosquitto
 
 FILES = {"1.root.json": b'{"root": 1}', "timestamp.json": b'{"timestamp": 1}'}
