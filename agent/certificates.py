@@ -42,6 +42,15 @@ def request_pem(key: ec.EllipticCurvePrivateKey, device: str) -> str:
     return request.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
+def is_request_of(csr_pem: str, key: ec.EllipticCurvePrivateKey) -> bool:
+    """Whether the CSR asks for a certificate for this key."""
+    try:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+    except ValueError:
+        return False
+    return _spki(csr.public_key()) == _spki(key.public_key())
+
+
 def check_chain(
     certificate_pem: str, ca_pem: str, key: ec.EllipticCurvePrivateKey, device: str, now_ms: int
 ) -> None:

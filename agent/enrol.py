@@ -1,8 +1,9 @@
 """Enrolment: from the file that `outrider device add` wrote to an identity on this device.
 
-The key is made here and stored before anything is sent, so a try that was cut off is repeated with
-the same key. Nothing appears under `S/identity` until everything is checked and synchronised; one
-rename makes it the device's identity. Every failure is an `EnrolmentFailed`: what, and what to do.
+The key is made here, and it and the request are stored before anything is sent, so that a try which
+was cut off is repeated to the byte: a hub whose reply was lost gives it again. Nothing appears under
+`S/identity` until everything is checked and synchronised; one rename makes it the device's identity.
+Every failure is an `EnrolmentFailed`: what, and what to do.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from contract.enrolment import (
 from contract.errors import BadSignature, ContractError
 
 _PENDING = "identity.pending"
+_REQUEST = "request.json"
 _TIMEOUT_S = 15.0
 _NEW_FILE = "make a new file with `outrider device add`"
 
@@ -114,7 +116,8 @@ def _enroll(
         )
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = _pending_key(state_dir / _PENDING)
-    certificate = _ask(found, key, clock_is_wrong=clock() < found.floor_ms)
+    request = _pending_request(state_dir / _PENDING, found, key)
+    certificate = _ask(found, request, clock_is_wrong=clock() < found.floor_ms)
     try:
         certificates.check_chain(certificate, found.ca_pem, key, found.device, now_ms)
     except certificates.CertificateRefused as error:
@@ -135,18 +138,33 @@ def _pending_key(directory: Path) -> EllipticCurvePrivateKey:
     return key
 
 
-def _ask(found: EnrolmentFile, key: EllipticCurvePrivateKey, clock_is_wrong: bool) -> str:
+def _pending_request(
+    directory: Path, found: EnrolmentFile, key: EllipticCurvePrivateKey
+) -> EnrolmentRequest:
+    """The request of a try with this very file that was cut off, else a new one."""
+    path = directory / _REQUEST
+    with contextlib.suppress(OSError, ContractError):
+        kept = decode_enrolment(EnrolmentRequest, path.read_bytes())
+        mac = request_mac(found.secret, found.device, kept.csr_pem, kept.nonce)
+        check_mac(mac, kept.mac, "the kept request")
+        if certificates.is_request_of(kept.csr_pem, key):
+            return kept
     csr_pem = certificates.request_pem(key, found.device)
     nonce = secrets.token_hex(16)
     mac = request_mac(found.secret, found.device, csr_pem, nonce)
     request = EnrolmentRequest(device=found.device, csr_pem=csr_pem, nonce=nonce, mac=mac)
+    write_durably(path, encode_enrolment(request))
+    return request
+
+
+def _ask(found: EnrolmentFile, request: EnrolmentRequest, clock_is_wrong: bool) -> str:
     context = trust_only(found.ca_pem, clock_is_wrong)
     status, data = _post(found.hub_url, context, encode_enrolment(request))
     if status != 200:
         raise EnrolmentFailed(_refusal(found, status, data))
     try:
         reply = decode_enrolment(EnrolmentReply, data)
-        expected = reply_mac(found.secret, found.device, reply.certificate_pem, nonce)
+        expected = reply_mac(found.secret, found.device, reply.certificate_pem, request.nonce)
         check_mac(expected, reply.mac, "the hub's answer")
     except BadSignature as error:
         raise EnrolmentFailed(f"{error}: somebody else answered at {found.hub_url}") from error
@@ -219,6 +237,7 @@ def _keep(found: EnrolmentFile, certificate: str, state_dir: Path) -> AgentIdent
     shutil.rmtree(replaced, ignore_errors=True)
     if current.exists():
         current.rename(replaced)
+    (pending / _REQUEST).unlink(missing_ok=True)
     pending.rename(current)
     sync_directory(state_dir)
     shutil.rmtree(replaced, ignore_errors=True)

@@ -26,7 +26,7 @@ class Patience:
     """Without any arrival, before a blob is asked for again, and then wanted."""
     cold_ask_s: float = 1.0
     """The same once the broker was found to lack blobs."""
-    want_again_s: float = 15.0
+    want_again_s: float = 6.0
     want_limit_s: float = 120.0
     reconnect_s: float = 120.0
 

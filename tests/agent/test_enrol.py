@@ -182,7 +182,7 @@ def test_a_second_enrolment_needs_force(file: Path, hub: HubOverHttps, tmp_path:
     assert load_identity(state).device == "pi-1"
 
 
-def test_a_try_that_was_cut_off_is_repeated_with_the_same_key(
+def test_a_try_that_was_cut_off_is_repeated_to_the_byte(
     file: Path, hub: HubOverHttps, tmp_path: Path
 ) -> None:
     hub.answer = lambda _request: (503, b"")
@@ -190,9 +190,31 @@ def test_a_try_that_was_cut_off_is_repeated_with_the_same_key(
     hub.answer = hub.honest
     enroll(file, tmp_path / "state")
     first, second = hub.requests
-    keys = [x509.load_pem_x509_csr(r.csr_pem.encode()).public_key() for r in (first, second)]
-    assert keys[0] == keys[1]
+    assert first == second
+    names = sorted(p.name for p in (tmp_path / "state" / "identity").iterdir())
+    assert names == ["ca.pem", "device.crt", "device.key", "enrolment.json"]
+
+
+def test_another_file_makes_another_request(file: Path, hub: HubOverHttps, tmp_path: Path) -> None:
+    hub.answer = lambda _request: (503, b"")
+    refused(file, tmp_path / "state", "again later")
+    other = "6f" * 32
+    change(file, secret=other)
+    hub.answer = lambda request: (200, hub.reply(request, "pi-1", secret=other))
+    enroll(file, tmp_path / "state")
+    first, second = hub.requests
     assert first.nonce != second.nonce
+
+
+@pytest.mark.parametrize("name", ["device.key", "request.json"])
+def test_what_a_cut_off_try_left_torn_is_made_anew(
+    file: Path, hub: HubOverHttps, tmp_path: Path, name: str
+) -> None:
+    hub.answer = lambda _request: (503, b"")
+    refused(file, tmp_path / "state", "again later")
+    (tmp_path / "state" / "identity.pending" / name).write_bytes(b"torn")
+    hub.answer = hub.honest
+    assert enroll(file, tmp_path / "state").device == "pi-1"
 
 
 def test_power_lost_between_the_renames_keeps_the_old_identity(file: Path, tmp_path: Path) -> None:
