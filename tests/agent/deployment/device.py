@@ -14,6 +14,7 @@ from agent.deployment.state import Deployment, Stage, decode_deployment
 from agent.deployment.worker import WorkerResult
 from agent.journal import Journal
 from agent.store.serving_file import ServingEntry, read_serving
+from contract.deployments import Mode
 from contract.messages import Assignment, FamilyAssignment, Hardware, ProbationPolicy
 from tests.agent.deployment.releases import Released
 from tests.agent.deployment.simulators import (
@@ -81,7 +82,12 @@ class Device:
         self.boot()
 
     def assign(
-        self, released: Released, seq: int, policy: ProbationPolicy = POLICY, **wanted: object
+        self,
+        released: Released,
+        seq: int,
+        policy: ProbationPolicy = POLICY,
+        mode: Mode = Mode.SERVE,
+        deadline_ms: int = 0,
     ) -> None:
         """The hub's assignment of one release."""
         family = FamilyAssignment(
@@ -89,7 +95,8 @@ class Device:
             digest=released.digest,
             rollout=f"r{seq}",
             probation=policy,
-            **wanted,  # type: ignore[arg-type] - forwards what the test names
+            mode=mode,
+            deadline_ms=deadline_ms,
         )
         assignment = Assignment(
             device=DEVICE,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from agent.errors import Crashed, DeviceError, TransportFailed
 from agent.ports import BlobRef
 from agent.serving.protocol import (
@@ -58,7 +60,8 @@ class Model:
         drift = DriftWindow(
             digest=self.digest, profile=self.profile, features={}, classes=self.classes
         )
-        return ModelCounters(digest=self.digest, profile=self.profile, drift=drift, **self.counts)
+        seen = ModelCounters(digest=self.digest, profile=self.profile, drift=drift)
+        return msgspec.structs.replace(seen, **self.counts)
 
 
 class SimulatedServer:
@@ -203,13 +206,19 @@ class SimulatedHub:
     asked: list[str] = field(default_factory=list)
     on_blob: Callable[[], None] = lambda: None
 
-    def publish(self, released: Released, counter: int = 1, **custom: object) -> None:
+    def publish(
+        self, released: Released, counter: int = 1, device_classes: Sequence[str] = ()
+    ) -> None:
         """Sign a release and hand its blobs to the broker."""
         self.releases[released.target] = TrustedRelease(
             released.target,
             released.digest,
             len(released.manifest_bytes),
-            ReleaseCustom(family=released.manifest.family, counter=counter, **custom),  # type: ignore[arg-type] - forwards what the test names
+            ReleaseCustom(
+                family=released.manifest.family,
+                counter=counter,
+                device_classes=list(device_classes),
+            ),
         )
         self.payloads.update(released.payloads)
 
