@@ -1,0 +1,43 @@
+"""Builds the application: routes under `/api/v1`, errors in one form, bounds on every body."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from fleet.api import devices, history, releases, rollouts, status
+from fleet.api.errors import add_handlers
+from fleet.api.limits import BoundedBodies, RateLimit
+from fleet.api.uploads import MAX_BUNDLE_BYTES, MAX_TRUST_BYTES, clear_uploads
+from fleet.ports import HubServices
+
+PREFIX = "/api/v1"
+
+
+def create_app(hub: HubServices) -> FastAPI:
+    """The API of one hub. What an earlier process left half uploaded is removed."""
+    clear_uploads(hub.directory)
+    app = FastAPI(
+        title="Outrider hub",
+        version=status.program_version(),
+        summary="Devices, releases and rollouts of one fleet",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # both pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.hub = hub
+    app.state.enrolments = RateLimit(*devices.ENROLMENTS_A_MINUTE, hub.clock)
+    api = APIRouter(prefix=PREFIX)
+    for room in (releases, devices, rollouts, history, status):
+        api.include_router(room.router)
+    api.include_router(devices.enrolment_router)
+    api.add_api_route("/healthz", healthz, methods=["GET"], tags=["status"])
+    app.include_router(api)
+    add_handlers(app)
+    limits = {f"{PREFIX}/releases": MAX_BUNDLE_BYTES, f"{PREFIX}/trust": MAX_TRUST_BYTES}
+    app.add_middleware(BoundedBodies, limits=limits)
+    return app
+
+
+def healthz() -> dict[str, str]:
+    """The process answers; `GET /status` says more."""
+    return {"status": "ok"}

@@ -1,0 +1,179 @@
+"""Rollouts, plans and decisions as the API shows them. Pure but for its arguments' rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from contract.deployments import FAILURES, Outcome
+from fleet.rollouts.comparison import MIN_CONTROL
+from fleet.rollouts.loading import progress_of, spec_of
+from fleet.rollouts.starting import StartPlan
+from fleet.rollouts.views import UNTOUCHED, DeviceStatus, Progress, ReleaseRef, Status
+from fleet.rollouts.words import words
+from fleet.storage.schema import Decision, Rollout, RolloutDevice
+
+_ROLLOUT = (
+    "id",
+    "kind",
+    "family",
+    "target",
+    "digest",
+    "selector",
+    "status",
+    "wave",
+    "reason",
+    "created_at_ms",
+    "created_by",
+    "updated_at_ms",
+    "finished_at_ms",
+)
+FIRSTS = ("device-failed", "revert", "restored")
+
+
+def rollout(
+    row: Rollout, devices: Sequence[RolloutDevice], firsts: dict[str, int], whole: bool
+) -> dict[str, Any]:
+    """`firsts`: when a decision of each kind was first taken; `whole`: device by device."""
+    spec = spec_of(row)
+    progress = [progress_of(device) for device in devices]
+    told = msgspec.to_builtins(spec)
+    found = {name: getattr(row, name) for name in _ROLLOUT} | {
+        "excluded": told.pop("excluded"),
+        "spec": told,
+        "counts": counts(progress),
+        "timings": _timings(row, firsts),
+        "waves": _waves(row, spec.sizes, progress),
+    }
+    return found | ({"devices": [_device(p) for p in progress]} if whole else {})
+
+
+def counts(devices: Sequence[Progress]) -> dict[str, int]:
+    """How many devices stand where. `untouched` is waiting and skipped together."""
+    found = {status.value: 0 for status in DeviceStatus if status is not DeviceStatus.DONE}
+    for device in devices:
+        if device.status is not DeviceStatus.DONE:
+            found[device.status.value] += 1
+    outcomes = [device.outcome for device in devices]
+    failed = FAILURES - {Outcome.TIMED_OUT}
+    return found | {
+        "total": len(devices),
+        "untouched": sum(device.status in UNTOUCHED for device in devices),
+        "succeeded": outcomes.count(Outcome.SUCCEEDED),
+        "unproven": outcomes.count(Outcome.UNPROVEN),
+        "timed_out": outcomes.count(Outcome.TIMED_OUT),
+        "superseded": outcomes.count(Outcome.SUPERSEDED),
+        "failed": sum(outcome in failed for outcome in outcomes),
+    }
+
+
+def decision(row: Decision) -> dict[str, Any]:
+    """A decision, its evidence, and both in words."""
+    return {
+        "id": row.id,
+        "at_ms": row.at_ms,
+        "wave": row.wave,
+        "action": row.action,
+        "reason": row.reason,
+        "evidence": row.evidence,
+        "words": words(row.reason, row.evidence),
+    }
+
+
+def plan(found: StartPlan) -> dict[str, Any]:
+    """What starting would do."""
+    sizes = found.spec.sizes
+    return {
+        "id": found.id,
+        "release": {"target": found.release.target, "digest": found.release.digest},
+        "selector": found.selector,
+        "cohort": len(found.cohort),
+        "waves": [
+            {"index": k, "size": len(devices), "cumulative": sizes[k], "devices": devices}
+            for k, devices in enumerate(found.waves)
+        ],
+        "excluded": msgspec.to_builtins(found.spec.excluded),
+        "control": found.control,
+        "comparison": "control" if found.compares_with_control else "own-previous",
+        "words": _plan_words(found),
+        "conflict": found.conflict,
+    }
+
+
+def _plan_words(found: StartPlan) -> list[str]:
+    spec, release = found.spec, found.release.target.replace("/", ":")
+    steps = ", then ".join(str(size) for size in spec.sizes)
+    lines = [
+        f"{release} would go to {len(found.cohort)} devices: {steps} of them in all",
+        f"each wave soaks {spec.soak_s} s; a device that is silent for {spec.deadline_s} s has"
+        " timed out",
+        f"{spec.abort_if} of those reached would {spec.on_failure.value} the rollout",
+    ]
+    if found.compares_with_control:
+        lines.append(f"canaries are compared with {found.control} held-back devices")
+    else:
+        lines.append(
+            f"only {found.control} devices are held back ({MIN_CONTROL} are needed): canaries are"
+            " compared with their own previous release and absolute limits"
+        )
+    if spec.sizes[-1] < len(found.cohort):
+        lines.append(f"{len(found.cohort) - spec.sizes[-1]} devices would stay untouched")
+    if found.conflict:
+        lines.append(f"it would be refused now: {found.conflict}")
+    return lines
+
+
+def _timings(row: Rollout, firsts: dict[str, int]) -> dict[str, float | int | None]:
+    started = row.created_at_ms
+
+    def after(action: str) -> float | None:
+        return (firsts[action] - started) / 1_000 if action in firsts else None
+
+    return {
+        "started_at_ms": started,
+        "first_failure_at_ms": firsts.get("device-failed"),
+        "revert_at_ms": firsts.get("revert"),
+        "restored_at_ms": firsts.get("restored"),
+        "first_failure_s": after("device-failed"),
+        "restored_s": after("restored"),
+    }
+
+
+def _waves(row: Rollout, sizes: list[int], progress: list[Progress]) -> list[dict[str, Any]]:
+    found = []
+    for index, cumulative in enumerate(sizes):
+        members = [p for p in progress if p.wave == index]
+        times = [p.assigned_at_ms for p in members if p.assigned_at_ms is not None]
+        found.append(
+            {
+                "index": index,
+                "size": cumulative - (sizes[index - 1] if index else 0),
+                "cumulative": cumulative,
+                "state": _wave_state(Status(row.status), index, row.wave),
+                "started_at_ms": min(times, default=None),
+                "counts": counts(members),
+            }
+        )
+    return found
+
+
+def _wave_state(status: Status, index: int, current: int) -> str:
+    if index < current or status is Status.COMPLETED:
+        return "passed"
+    if index > current:
+        return "waiting" if status in (Status.RUNNING, Status.PAUSED) else "stopped"
+    if status in (Status.REVERTING, Status.REVERTED):
+        return "failed"
+    return "stopped" if status is Status.ABORTED else "running"
+
+
+def _device(progress: Progress) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(progress)
+    previous: ReleaseRef | None = progress.previous
+    found.pop("previous")
+    return found | {
+        "previous_target": previous.target if previous else None,
+        "previous_digest": previous.digest if previous else None,
+    }

@@ -1,0 +1,144 @@
+"""Routes of rollouts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Response
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from fleet.api import rollout_shapes as shapes
+from fleet.api.access import Actor, Hub, audited
+from fleet.api.bodies import ResumeBody, RollbackBody, RolloutBody
+from fleet.api.paging import AfterId, AfterName, Limit, Name, page
+from fleet.ports import HubServices
+from fleet.rollouts import control
+from fleet.rollouts.effects import Effects
+from fleet.rollouts.loading import find_rollout, rows_of
+from fleet.rollouts.rollback import roll_back
+from fleet.rollouts.starting import plan_start, start
+from fleet.storage.schema import Decision, Rollout
+
+router = APIRouter(tags=["rollouts"])
+RolloutId = Annotated[str, Path(max_length=63)]
+
+
+@router.post("/rollouts", status_code=201)
+def begin(body: RolloutBody, response: Response, hub: Hub, who: Actor) -> dict[str, Any]:
+    """Start a rollout; with `dry_run`, only say what it would be."""
+    request = body.request()
+    if body.dry_run:
+        response.status_code = 200
+        with hub.storage.reading() as session:
+            return shapes.plan(plan_start(session, request))
+    with audited(hub, who, "rollout.start", body.release) as detail:
+        detail["rollout"] = rollout = start(hub, request, who)
+    return _show(hub, rollout)
+
+
+@router.get("/rollouts")
+def rollouts(
+    hub: Hub,
+    who: Actor,
+    family: Name = "",
+    status: Name = "",
+    after: AfterName = "",
+    limit: Limit = 200,
+) -> dict[str, Any]:
+    """Rollouts, newest first, without their devices."""
+    wanted = select(Rollout).order_by(Rollout.created_at_ms.desc(), Rollout.id.desc())
+    if family:
+        wanted = wanted.where(Rollout.family == family)
+    if status:
+        wanted = wanted.where(Rollout.status == status)
+    with hub.storage.reading() as session:
+        if after:
+            last = find_rollout(session, after)
+            wanted = wanted.where(
+                (Rollout.created_at_ms < last.created_at_ms)
+                | ((Rollout.created_at_ms == last.created_at_ms) & (Rollout.id < last.id))
+            )
+        found = list(session.scalars(wanted.limit(limit + 1)))
+        return page(found, limit, lambda row: row.id, lambda row: _shape(session, row, False))
+
+
+@router.get("/rollouts/{rollout}")
+def one_rollout(hub: Hub, who: Actor, rollout: RolloutId) -> dict[str, Any]:
+    """One rollout, wave by wave and device by device."""
+    return _show(hub, rollout)
+
+
+@router.get("/rollouts/{rollout}/why")
+def why(
+    hub: Hub, who: Actor, rollout: RolloutId, after: AfterId = 0, limit: Limit = 200
+) -> dict[str, Any]:
+    """Every decision with the evidence that it was reached on, and in words."""
+    with hub.storage.reading() as session:
+        row = find_rollout(session, rollout)
+        wanted = (
+            select(Decision)
+            .where(Decision.rollout == rollout, Decision.id > after)
+            .order_by(Decision.id)
+            .limit(limit + 1)
+        )
+        found = page(list(session.scalars(wanted)), limit, lambda d: d.id, shapes.decision)
+        head = {"id": row.id, "target": row.target, "status": row.status, "reason": row.reason}
+        return {"rollout": head, **found}
+
+
+@router.post("/rollouts/{rollout}/pause")
+def pause(hub: Hub, who: Actor, rollout: RolloutId) -> dict[str, Any]:
+    """Assign nothing more until it is resumed."""
+    with audited(hub, who, "rollout.pause", rollout):
+        effects = control.pause(hub, rollout, who)
+    return _steered(hub, rollout, effects)
+
+
+@router.post("/rollouts/{rollout}/resume")
+def resume(
+    hub: Hub, who: Actor, rollout: RolloutId, body: ResumeBody | None = None
+) -> dict[str, Any]:
+    """Go on; what failed so far is accepted."""
+    accept = body is not None and body.accept_unproven
+    with audited(hub, who, "rollout.resume", rollout) as detail:
+        detail["accept_unproven"] = accept
+        effects = control.resume(hub, rollout, who, accept)
+    return _steered(hub, rollout, effects)
+
+
+@router.post("/rollouts/{rollout}/abort")
+def abort(hub: Hub, who: Actor, rollout: RolloutId) -> dict[str, Any]:
+    """End it where it stands; nothing is taken back."""
+    with audited(hub, who, "rollout.abort", rollout):
+        effects = control.abort(hub, rollout, who)
+    return _steered(hub, rollout, effects)
+
+
+@router.post("/rollback", status_code=201)
+def rollback(body: RollbackBody, hub: Hub, who: Actor) -> dict[str, Any]:
+    """Give devices the release back that they had before."""
+    with audited(hub, who, "rollback", body.family) as detail:
+        detail["selector"] = body.selector
+        detail["rollout"] = rollout = roll_back(hub, body.family, body.selector, who)
+    return _show(hub, rollout)
+
+
+def _steered(hub: HubServices, rollout: str, effects: Effects) -> dict[str, Any]:
+    return {"rollout": _show(hub, rollout), "effects": msgspec.to_builtins(effects)}
+
+
+def _show(hub: HubServices, rollout: str) -> dict[str, Any]:
+    with hub.storage.reading() as session:
+        return _shape(session, find_rollout(session, rollout), True)
+
+
+def _shape(session: Session, row: Rollout, whole: bool) -> dict[str, Any]:
+    wanted = (
+        select(Decision.action, func.min(Decision.at_ms))
+        .where(Decision.rollout == row.id, Decision.action.in_(shapes.FIRSTS))
+        .group_by(Decision.action)
+    )
+    firsts = {action: at_ms for action, at_ms in session.execute(wanted)}
+    return shapes.rollout(row, rows_of(session, row.id), firsts, whole)
