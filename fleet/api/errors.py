@@ -110,7 +110,7 @@ async def _invalid(_request: Request, error: Exception) -> Any:
 
 async def _http(_request: Request, error: Exception) -> Any:
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows; registered for it alone
-    codes = {404: "not-found", 405: "method-not-allowed", 400: "malformed"}
+    codes = {413: "too-large", 404: "not-found", 405: "method-not-allowed", 400: "malformed"}
     code = codes.get(error.status_code, "http")
     return answer(error.status_code, code, str(error.detail), dict(error.headers or {}) or None)
 

@@ -11,14 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1 << 20
 MAX_REMEMBERED = 10_000
-
-
-class BodyTooLong(Exception):
-    """Raised inside the application when a body goes on past its limit."""
 
 
 class BoundedBodies:
@@ -30,38 +27,26 @@ class BoundedBodies:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Counts what comes; the answer is ours only while the application has sent nothing."""
+        """Counts what comes, whatever was announced."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         limit = self._limits.get(scope["path"], MAX_BODY_BYTES)
+        left = limit
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                # Known to the framework, which would call any other error a malformed body.
+                raise HTTPException(413, f"the body is too large: at most {limit} bytes")
+            return message
+
         if _announced(scope) > limit:
             await _too_long(send, limit)
             return
-        counted = _Counted(receive, send, limit)
-        try:
-            await self._app(scope, counted.receive, counted.send)
-        except BodyTooLong:
-            if counted.started:
-                raise
-            await _too_long(send, limit)
-
-
-class _Counted:
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
-        self._receive, self._send, self._left = receive, send, limit
-        self.started = False
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise BodyTooLong
-        return message
-
-    async def send(self, message: Message) -> None:
-        self.started = True
-        await self._send(message)
+        await self._app(scope, counted, send)
 
 
 def _announced(scope: Scope) -> int:

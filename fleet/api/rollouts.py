@@ -140,5 +140,5 @@ def _shape(session: Session, row: Rollout, whole: bool) -> dict[str, Any]:
         .where(Decision.rollout == row.id, Decision.action.in_(shapes.FIRSTS))
         .group_by(Decision.action)
     )
-    firsts = {action: at_ms for action, at_ms in session.execute(wanted)}
+    firsts = dict(session.execute(wanted).tuples().all())
     return shapes.rollout(row, rows_of(session, row.id), firsts, whole)
