@@ -1,0 +1,128 @@
+"""Intake: bounded, nothing acknowledged that is not stored, nothing lost that can be kept."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from paho.mqtt.client import MQTTMessage
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
+
+from contract.messages import Want
+from contract.topics import Channel
+from fleet import link as link_module
+from fleet.ca import Authority
+from fleet.ingest import Incoming, Ingest
+from fleet.intake import Intake
+from fleet.link import Link, LinkDown, LinkSettings, Outgoing
+from fleet.ports import HubServices
+from fleet.storage.schema import Rejected, StoredEvent
+from tests.fleet.harness import Device, enrolled
+
+
+def make_link(hub: HubServices) -> Link:
+    """A link that was never started: what comes in is put there by the test."""
+    certificate, key = Authority(hub.directory / "ca").pair("hub")
+    settings = LinkSettings(
+        "127.0.0.1", 1, hub.directory / "ca" / "root.crt", Path(certificate), Path(key)
+    )
+    return Link(settings, threading.Event())
+
+
+def deliver(link: Link, topic: str, payload: bytes) -> None:
+    """As paho's network thread does."""
+    message = MQTTMessage(topic=topic.encode())
+    message.payload = payload
+    link._on_message(link._client, None, message)
+
+
+@pytest.fixture
+def cam(hub: HubServices) -> Device:
+    return enrolled(hub, "cam-1")
+
+
+def stored(hub: HubServices) -> list[int]:
+    with hub.storage.reading() as session:
+        return [row.seq for row in session.scalars(select(StoredEvent))]
+
+
+def test_what_does_not_fit_in_the_queue_is_counted(
+    hub: HubServices, cam: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "QUEUE_LENGTH", 2)
+    link = make_link(hub)
+    for seq in range(5):
+        deliver(link, cam.topic(Channel.EVENT), cam.event(seq))
+    assert (link.status().received, link.status().queued) == (5, 2)
+
+    Intake(link, Ingest(hub.storage), lambda _: None, hub.clock).step()
+
+    assert stored(hub) == [0, 1]
+    with hub.storage.reading() as session:
+        (row,) = session.scalars(select(Rejected))
+    assert (row.error, row.count) == ("QueueFull", 3)
+
+
+def test_many_messages_are_one_batch(hub: HubServices, cam: Device) -> None:
+    link = make_link(hub)
+    for seq in range(150):
+        deliver(link, cam.topic(Channel.EVENT), cam.event(seq))
+    commits: list[object] = []
+    event.listen(hub.storage.engine, "commit", commits.append)
+
+    Intake(link, Ingest(hub.storage), lambda _: None, hub.clock).step()
+
+    assert len(stored(hub)) == 150
+    assert len(commits) == 1
+
+
+def test_a_batch_that_could_not_be_stored_is_tried_again(hub: HubServices, cam: Device) -> None:
+    link = make_link(hub)
+    deliver(link, cam.topic(Channel.EVENT), cam.event(1))
+    intake = Intake(link, Ingest(hub.storage), lambda _: None, hub.clock)
+
+    def full(*_: object) -> None:
+        raise OperationalError("COMMIT", {}, Exception("disk is full"))
+
+    event.listen(hub.storage.engine, "commit", full)
+    with pytest.raises(OperationalError):
+        intake.step()
+    event.remove(hub.storage.engine, "commit", full)
+    assert stored(hub) == []
+
+    intake.step()
+
+    assert stored(hub) == [1]
+
+
+def test_a_quiet_link_costs_no_transaction(hub: HubServices) -> None:
+    commits: list[object] = []
+    event.listen(hub.storage.engine, "commit", commits.append)
+
+    Intake(make_link(hub), Ingest(hub.storage), lambda _: None, hub.clock).step()
+
+    assert commits == []
+
+
+def test_wants_are_handed_on(hub: HubServices, cam: Device) -> None:
+    from contract.codec import encode
+
+    link, wants = make_link(hub), list[Want]()
+    want = Want(device="cam-1", target="digits/1", blobs=["a" * 64])
+    link.incoming.put(Incoming(cam.topic(Channel.WANT), encode(want), False))
+
+    Intake(link, Ingest(hub.storage), wants.append, hub.clock).step()
+
+    assert wants == [want]
+
+
+def test_nothing_can_be_sent_over_a_link_that_is_down(hub: HubServices) -> None:
+    link = make_link(hub)
+
+    with pytest.raises(LinkDown):
+        link.send([Outgoing("outrider/v1/hub/epoch", b"x", retain=True)])
+    link.offer(Outgoing("outrider/v1/hub/epoch", b"x", retain=True))  # and it is not kept either
+
+    assert link.status().connected is False
