@@ -1,9 +1,9 @@
 """Enrolment: from the file that `outrider device add` wrote to an identity on this device.
 
-The key is made here, and it and the request are stored before anything is sent, so that a try which
-was cut off is repeated to the byte: a hub whose reply was lost gives it again. Nothing appears under
-`S/identity` until everything is checked and synchronised; one rename makes it the device's identity.
-Every failure is an `EnrolmentFailed`: what, and what to do.
+The key is made here, and it and the request are stored before anything is sent, so that a try that
+was cut off is repeated to the byte: a hub whose reply was lost gives it again. Nothing appears in
+`S/identity` until all is checked and synchronised; one rename makes it the device's identity. Every
+failure is an `EnrolmentFailed`: what, and what to do.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from contract.errors import BadSignature, ContractError
 
 _PENDING = "identity.pending"
 _REQUEST = "request.json"
+_ENROL_PATH = "/api/v1/enrol"
 _TIMEOUT_S = 15.0
 _NEW_FILE = "make a new file with `outrider device add`"
 
@@ -183,7 +184,7 @@ def _post(hub_url: str, context: ssl.SSLContext, body: bytes) -> tuple[int, byte
         raise EnrolmentFailed(f"{hub_url} is not an address: {error}; {_NEW_FILE}") from error
     try:
         connection.request(
-            "POST", url.path.rstrip("/") + "/enrol", body, {"Content-Type": "application/json"}
+            "POST", url.path.rstrip("/") + _ENROL_PATH, body, {"Content-Type": "application/json"}
         )
         response = connection.getresponse()
         return response.status, response.read(MAX_ENROLMENT_BYTES)

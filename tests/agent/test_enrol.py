@@ -48,6 +48,7 @@ class HubOverHttps:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.path == "/api/v1/enrol"
                 request = decode_enrolment(EnrolmentRequest, body)
                 hub.requests.append(request)
                 status, data = hub.answer(request)
