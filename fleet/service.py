@@ -52,12 +52,14 @@ def serve(directory: Path, *, external_broker: bool = False) -> None:
     """
     settings = read_settings()
     config = read_config(directory)
+    ready = directory / "run" / READY_FILE
+    ready.unlink(missing_ok=True)  # of a hub that was killed
     with (
+        _interrupts(),
         contextlib.closing(_listen(config)) as listener,
         run_hub(directory, external_broker=external_broker) as hub,
         _engine(hub.services) as engine,
     ):
-        ready = directory / "run" / READY_FILE
         workers = (*hub.workers, engine)
         server = ApiServer(
             _uvicorn_config(directory, hub.services),
@@ -147,6 +149,18 @@ def _engine(services: HubServices) -> Generator[Worker, None, None]:
         yield worker
     finally:
         worker.stop()
+
+
+@contextlib.contextmanager
+def _interrupts() -> Generator[None, None, None]:
+    """Before and after the API runs, SIGTERM acts as Ctrl-C does: all that was started is ended."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
