@@ -73,6 +73,7 @@ class Link:
         self._woken = woken
         self._connected = threading.Event()
         self._epoch_seen = threading.Event()
+        self._subscribed = threading.Event()
         self._epoch_found: Epoch | None = None
         self._received = 0
         self._dropped = 0
@@ -117,7 +118,11 @@ class Link:
         return dropped
 
     def retained_epoch(self, wait_s: float) -> Epoch | None:
-        """What the broker's memory said of itself on this connection; None when it is empty."""
+        """What the broker's memory says of itself on this connection; None when it is empty.
+
+        Waits for the broker's answer to the subscription, then `wait_s` for what it remembers.
+        """
+        self._subscribed.wait(SEND_WAIT_S)
         self._epoch_seen.wait(wait_s)
         return self._epoch_found
 
@@ -175,12 +180,14 @@ class Link:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         return client
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _p: Any) -> None:
         if reason.is_failure:
             _LOG.warning("the broker refuses the hub: %s", reason)
             return
+        self._subscribed.clear()
         self._epoch_seen.clear()
         self._epoch_found = None
         self.generation += 1
@@ -196,6 +203,9 @@ class Link:
         self._connected.clear()
         level = logging.WARNING if reason.is_failure else logging.INFO
         _LOG.log(level, "disconnected from the broker: %s", reason)
+
+    def _on_subscribe(self, _client: Client, _data: Any, _mid: int, _r: Any, _p: Any) -> None:
+        self._subscribed.set()
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         if message.topic == epoch_topic():

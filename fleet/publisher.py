@@ -27,8 +27,8 @@ from fleet.wants import WantLimiter
 _LOG = logging.getLogger(__name__)
 LOOK_S = 1.0
 """How often the database is looked at without anybody's waking."""
-EPOCH_WAIT_S = 0.5
-"""A local broker answers a subscription within milliseconds; a late one costs a republication."""
+EPOCH_WAIT_S = 0.25
+"""A broker's memory follows its SUBACK at once; an epoch that is late costs a republication."""
 REISSUE_EVERY_MS = 60_000
 METADATA_EVERY_MS = 30_000
 GRACE_MS = 24 * 3_600_000
