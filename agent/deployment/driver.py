@@ -79,6 +79,7 @@ class Deployer:
         emit: Callable[[EventDraft], None],
         clock: Callable[[], int],
         inbox: Callable[[WorkerResult], None],
+        observed: InferenceServer | None = None,
         agent_version: str | None = None,
         trial: Trial = run_trial,
         memory: Callable[[], int] = available_memory,
@@ -88,7 +89,9 @@ class Deployer:
         server_patience_s: float = 45.0,
     ) -> None:
         """`clock` is trusted UTC milliseconds; `inbox` is called on the worker thread and only
-        hands over: the loop then calls `post`. `emit` raises when the outbox cannot take a draft.
+        hands over: the loop then calls `post`. `emit` raises `DiskFull` when the outbox cannot
+        take a draft. `observed` is the way to the server for looks from the main loop, where a
+        short timeout matters; without it, `server` is used.
         """
         layout = Layout(state_dir)
         self._layout = layout
@@ -109,7 +112,7 @@ class Deployer:
         self._running: dict[str, _Running] = {}
         self._retry_at: dict[str, int] = {}
         self._postponed: list[tuple[str, on.Event]] = []
-        self._observer = Observer(layout, server, GoodCount(journal))
+        self._observer = Observer(layout, observed or server, GoodCount(journal))
 
     # --- what the loop calls ---------------------------------------------------------------------
 

@@ -69,9 +69,14 @@ def make_release(
     family: str = "digits",
     golden_error: float = 0.0,
     requires: Requirements | None = None,
+    collapsed: bool = False,
 ) -> Released:
-    """One release; `golden_error` spoils the golden outputs, so that its trial fails."""
+    """One release. `golden_error` spoils the golden outputs, so that its trial fails; a
+    `collapsed` one answers class 2 to everything, and its golden samples say so too.
+    """
     first, second = _weights(version)
+    if collapsed:
+        second[:, 2] = np.abs(second).max() + 1
     inputs = np.random.default_rng(7).normal(size=(64, WIDTH)).astype(np.float32)
     answers = np.maximum(inputs @ first, 0) @ second
     golden = GoldenSamples(
