@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.errors import DiskFull
 from agent.outbox import MIN_BYTES, Kind, Outbox
 
 BOOT, OTHER_BOOT = "a" * 32, "b" * 32
@@ -159,3 +160,22 @@ def test_a_lost_file_never_reuses_a_boot(path: Path, tmp_path: Path) -> None:
     assert first.boot_of(kernel) == first.boot_of(kernel) != second.boot_of(kernel)
     assert first.boot_of(kernel) != first.boot_of("d" * 32)
     assert len(first.boot_of(kernel)) == 32
+
+
+def test_a_full_disk_is_named_and_loses_nothing(path: Path) -> None:
+    outbox = Outbox(path)
+    add(outbox)
+    (pages,) = outbox._db.execute("PRAGMA page_count").fetchone()
+    outbox._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(DiskFull):
+        outbox.append(BOOT, Kind.EVENT, "topic", big)
+    assert seqs(outbox) == [1]
+    outbox._db.execute("PRAGMA max_page_count = 100000")
+    assert outbox.append(BOOT, Kind.EVENT, "topic", big) == 2
+
+
+def test_a_name_is_claimed_once_until_it_expires(path: Path) -> None:
+    outbox = Outbox(path)
+    assert outbox.claim("command 1", until_ms=100, now_ms=1)
+    assert not outbox.claim("command 1", until_ms=100, now_ms=99)
+    assert outbox.claim("command 1", until_ms=300, now_ms=200)

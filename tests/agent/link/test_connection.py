@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
+import ssl
 import threading
 from pathlib import Path
+
+import pytest
 
 from agent.link.connection import Connection, Endpoint, Publication
 from agent.link.router import longest
@@ -143,3 +148,43 @@ def test_the_main_loop_wakes_for_a_changed_connection(link: Link, broker: Mosqui
     threading.Thread(target=wait).start()
     broker.kill()
     assert woke.wait(10)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\x20\x03\x00\x00\x00" + b"\x30\x05\x00\xff\xff\xff\xff",
+        b"\x20\x03\x00\x00\x00" + b"\x30\x06\x00\x02\xff\xfe\xff\xff",
+        b"\x20\x02\x00\x99",
+        b"\xff" * 64,
+    ],
+    ids=["short-publish", "bad-topic", "bad-connack", "noise"],
+)
+def test_a_broker_that_talks_nonsense_never_ends_the_link(
+    nonsense: bytes, authority: Authority, device: Credentials
+) -> None:
+    server = authority.server("nonsense")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(str(server.certificate), str(server.key))
+    visits: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk() -> None:
+            while len(visits) < 3:
+                raw, _ = listener.accept()
+                with contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True) as s:
+                    s.recv(1000)
+                    s.sendall(nonsense)
+                visits.append(1)
+
+        speaker = threading.Thread(target=talk)
+        speaker.start()
+        will = Publication(PRESENCE, b"")
+        port = listener.getsockname()[1]
+        end = Endpoint("localhost", port, DEVICE, device.context, will, backoff=FAST)
+        connection = Connection(end, lambda _topic, _payload: None)
+        connection.start()
+        eventually(lambda: len(visits) == 3)
+        assert connection._thread.is_alive()
+        connection.stop()
+        speaker.join(10)
