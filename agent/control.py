@@ -73,10 +73,11 @@ class Control:
 
     def _finish(self) -> None:
         self._notifier.tell(STOPPING)
+        # The hub hears it first: the worker may need a while to end what it is at.
         self._p.metadata.close()
+        self._p.connection.stop(self._p.speaker.death())
         self._p.deployer.stop()
         self._p.verifier.stop()
-        self._p.connection.stop(self._p.speaker.death())
         try:
             self._server.stop()
         except Crashed as error:

@@ -11,6 +11,11 @@ from tuf.api.metadata import Metadata, Root
 
 @functools.cache
 def root_json() -> bytes:
+    """The same one in the whole test run."""
+    return new_root_json()
+
+
+def new_root_json() -> bytes:
     """1.root.json: three root keys of which two must sign, and one key for each other role."""
     expires = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=365)
     root = Root(version=1, expires=expires, consistent_snapshot=True)

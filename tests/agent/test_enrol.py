@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.enrol import EnrolmentFailed, enroll
 from agent.identity import IdentityError, NotEnrolled, load_identity
+from agent.journal import Journal
 from contract.enrolment import (
     EnrolmentFile,
     EnrolmentReply,
@@ -27,7 +28,7 @@ from contract.enrolment import (
     reply_mac,
     request_mac,
 )
-from tests.agent.roots import root_json
+from tests.agent.roots import new_root_json, root_json
 from tests.mosquitto import Authority
 
 SECRET = "5e" * 32
@@ -216,6 +217,24 @@ def test_what_a_cut_off_try_left_torn_is_made_anew(
     (tmp_path / "state" / "identity.pending" / name).write_bytes(b"torn")
     hub.answer = hub.honest
     assert enroll(file, tmp_path / "state").device == "pi-1"
+
+
+@pytest.mark.parametrize(("same", "left"), [(True, 7), (False, 0)])
+def test_another_hubs_metadata_may_have_lower_versions(
+    file: Path, tmp_path: Path, same: bool, left: int
+) -> None:
+    state = tmp_path / "state"
+    enroll(file, state)
+    journal = Journal(state / "journal.sqlite")
+    journal.save_trust(NOW_MS, {"timestamp": 7}, {"digits": 3})
+    journal.close()
+    if not same:
+        change(file, root_json=new_root_json().decode())
+    enroll(file, state, force=True)
+    journal = Journal(state / "journal.sqlite")
+    assert journal.trust_versions() == {"timestamp": left}
+    assert journal.min_counter("digits") == 3, "a floor never falls"
+    journal.close()
 
 
 def test_power_lost_between_the_renames_keeps_the_old_identity(file: Path, tmp_path: Path) -> None:
