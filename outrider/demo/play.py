@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from outrider.demo import record, scenes
+from outrider.demo import record
 from outrider.demo.opening import open_stage
 from outrider.demo.options import DemoOptions
 from outrider.demo.output import Narrator
 from outrider.demo.processes import Processes
 from outrider.demo.releases import open_workshop
 from outrider.demo.report import write_report
+from outrider.demo.scenes import SCENES
 from outrider.errors import CommandFailed
 from outrider.operator import OperatorConfig, write_operator
 from outrider.terminal import note, say
@@ -35,7 +36,7 @@ def run(options: DemoOptions) -> None:
                 stage = open_stage(root, options, narrator, processes, workshop)
             figures = record.Figures()
             try:
-                for number, title, scene in scenes.SCENES:
+                for number, title, scene in SCENES:
                     with narrator.scene(number, title):
                         scene(stage, figures)
                 seconds = time.monotonic() - began

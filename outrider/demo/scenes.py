@@ -64,15 +64,16 @@ def measure_inference(stage: Stage, figures: Figures) -> None:
 def attack_fleet(stage: Stage, figures: Figures) -> None:
     """What a stolen hub pushes, and no offline key vouches for, is refused by every device."""
     _convert(stage, figures, "2")
-    _sign_and_publish(stage, "2")
     bundle = stage.workshop.bundle("2")
-    _refused(stage, figures, attack.alter_chunk(bundle, stage.workshop.bundle("1")), "tampered")
-    manifest = _manifest(bundle)
-    forgery = attack.forge_release(stage.hub_dir, FAMILY, "66", manifest)
+    forgery = attack.forge_release(stage.hub_dir, FAMILY, "66", _manifest(bundle))
     try:
         _refused(stage, figures, forgery, "untrusted")
     finally:
         attack.give_the_hub_back(stage.hub_dir, forgery)
+    # Published only now, so that its metadata has the version that the stranger made up: a device
+    # that has seen a snapshot with a later one takes no earlier one again, as TUF prescribes.
+    _sign_and_publish(stage, "2")
+    _refused(stage, figures, attack.alter_chunk(bundle, stage.workshop.bundle("1")), "tampered")
 
 
 def update_last_layer(stage: Stage, figures: Figures) -> None:
