@@ -6,7 +6,11 @@ pickles, and casts nothing whose meaning it would have to guess.
 
 from __future__ import annotations
 
+import lzma
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +36,22 @@ MAX_ARRAYS = 64
 MAX_DATA_BYTES = 4 << 30
 BATCH = 32
 """Samples a call: so that calibration holds one batch of activations, however long the file."""
+
+# What zipfile and numpy raise on damaged or hostile archives is not one family.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -89,15 +109,22 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
         _refuse_oversize(path)
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: _array(file[name]) for name in file.files}
     except OSError as error:
         reason = error.strerror or "cannot be read"
         raise SamplesUnreadable(f"{path}: {reason}; check the path of the samples") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+    except _DAMAGE as error:
         what = "holds Python objects" if "allow_pickle" in str(error) else "not a readable .npz"
         raise SamplesUnreadable(
             f"{path}: {what}; write plain arrays with numpy.savez({path.name!r}, INPUT=array)"
         ) from error
+
+
+def _array(member: object) -> NDArray[Any]:
+    """numpy hands out the bytes of a member that is no array."""
+    if not isinstance(member, np.ndarray):
+        raise ValueError("a member of the archive is not an array")
+    return member
 
 
 def _refuse_oversize(path: Path) -> None:

@@ -217,3 +217,40 @@ def test_every_fourth_sample_is_held_out() -> None:
 def test_too_few_samples_to_hold_any_out() -> None:
     with pytest.raises(errors.NoSamples, match="3 samples"):
         hold_out(Samples("s", {"image": models.images(3)}))
+
+
+def _npy(shape: str) -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(256)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("image", b"raw bytes"),
+        ("image.npy", b"raw bytes"),
+        ("image.npy", _npy("(1180591620717411303424, 1, 8, 8)")),
+        ("image.npy", _npy("(True, 1, 8, 8)")),
+        ("image.npy", _npy("(1099511627776, 1, 8, 8)")),
+        ("image.npy", _npy("(((((((")),
+    ],
+)
+def test_members_that_are_no_arrays(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / "calib.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, content)
+    refused(path, errors.SamplesUnreadable)
+
+
+def test_no_damage_raises_anything_but_a_named_error(tmp_path: Path) -> None:
+    path = tmp_path / "calib.npz"
+    np.savez_compressed(path, image=models.images(2))
+    good = path.read_bytes()
+    seen = set()
+    for place in range(0, len(good), 7):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x5A]) + good[place + 1 :])
+        try:
+            read_samples(path, IMAGE)
+        except errors.ConvertError as error:
+            seen.add(type(error))
+    assert errors.SamplesUnreadable in seen
