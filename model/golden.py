@@ -110,6 +110,9 @@ def _compare(
         want, have = real_values(spec, expected[spec.name]), real_values(spec, answer[spec.name])
         if want.shape != have.shape or not np.isfinite(have).all():
             return False, float("inf")
+        # A NaN that was expected would pass every comparison below.
+        if not np.isfinite(want).all():
+            return False, float("inf")
         error = float(np.abs(want - have).max(initial=0.0))
         worst = max(worst, error)
         if want.ndim == 2 and want.shape[1] >= 2:

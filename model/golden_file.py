@@ -22,7 +22,7 @@ MAGIC = b"outrider golden 1\n"
 MAX_SAMPLES = 4_096
 MAX_GOLDEN_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 64 * 1024
-_Sizes = Annotated[list[Annotated[int, Meta(ge=0, le=1 << 26)]], Meta(min_length=1, max_length=9)]
+_Sizes = Annotated[list[Annotated[int, Meta(ge=1, le=1 << 26)]], Meta(min_length=1, max_length=9)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,6 +104,13 @@ def test_an_allocation_is_never_larger_than_the_bytes_at_hand() -> None:
         decode_golden(MAGIC + length.to_bytes(4, "big") + lying)
 
 
+def test_sizes_that_no_array_can_have_are_malformed() -> None:
+    tensor = b'[{"name":"x","dtype":"int8","shape":[1,0,67108864,67108864,67108864]}]'
+    header = b'{"inputs":%b,"outputs":%b,"tolerance_abs":0,"min_agreement":1}' % (tensor, tensor)
+    with pytest.raises(MalformedGolden):
+        decode_golden(MAGIC + len(header).to_bytes(4, "big") + header)
+
+
 @pytest.mark.parametrize("data", [b"", MAGIC, MAGIC + b"\xff\xff\xff\xff", b"PK\x03\x04" * 50])
 def test_what_is_no_golden_file_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedGolden):
@@ -172,6 +179,17 @@ def test_an_answer_that_is_not_finite_fails(bad: float) -> None:
     assert worst == float("inf")
     assert not passed
     assert "not finite" in reason
+
+
+def test_no_answer_agrees_with_samples_that_are_not_finite() -> None:
+    expected = np.full_like(SCORES, np.nan)
+    answers = SCORES.copy()
+    answers[:, 0] = 9.0
+    _, worst, passed, _ = _run(
+        answers, GoldenSamples({"image": images(8)}, {"scores": expected}, 0.25, 0.9)
+    )
+    assert worst == float("inf")
+    assert not passed
 
 
 def test_a_share_below_the_required_agreement_fails() -> None:
