@@ -42,7 +42,7 @@ def canonicalise(source: SourceModel, work: Path) -> onnx.ModelProto:
 def require_same(before: Arrays, after: Arrays) -> None:
     """Raise `ModelChanged` when simplification moved an output by more than rounding."""
     for name, ours in before.items():
-        difference, scale = _largest(ours - after[name].astype(ours.dtype)), _largest(ours)
+        difference, scale = _largest(_wide(ours) - _wide(after[name])), _largest(ours)
         if difference > TOLERANCE * max(scale, 1e-6):
             raise ModelChanged(
                 f"simplifying the model moved output {name!r} by {difference:.3g}; export it with"
@@ -105,4 +105,9 @@ def _simplify(model: onnx.ModelProto, work: Path) -> onnx.ModelProto:
 
 
 def _largest(values: NDArray[Any]) -> float:
-    return float(np.abs(values.astype(np.float64)).max(initial=0.0))
+    return float(np.abs(_wide(values)).max(initial=0.0))
+
+
+def _wide(values: NDArray[Any]) -> NDArray[np.float64]:
+    # bool knows no difference, and unsigned integers wrap around.
+    return values.astype(np.float64)

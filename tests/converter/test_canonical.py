@@ -92,6 +92,14 @@ def test_rounding_is_no_change() -> None:
     require_same({"y": answers}, {"y": answers + np.float32(1e-5)})
 
 
+def test_outputs_of_every_kind_compare() -> None:
+    flags, bytes_ = np.array([True, False]), np.array([0, 255], np.uint8)
+    require_same({"y": flags}, {"y": flags})
+    require_same({"y": bytes_}, {"y": bytes_})
+    with pytest.raises(ModelChanged, match="by 1;"):
+        require_same({"y": bytes_}, {"y": np.array([1, 255], np.uint8)})
+
+
 def test_a_moved_output_is_named() -> None:
     answers = models.images(3)
     with pytest.raises(ModelChanged, match="'y'"):
