@@ -8,6 +8,7 @@ from pathlib import Path
 
 from contract.errors import InvalidId
 from contract.ids import check_id, check_version
+from contract.trust import check_family
 from converter.errors import InvalidRequest, OutputUnwritable
 from converter.gate import DEFAULT_MAX_DROP
 
@@ -35,7 +36,7 @@ class ConvertRequest:
 def check_request(request: ConvertRequest) -> None:
     """Raise `InvalidRequest` or `OutputUnwritable` before any file is read."""
     try:
-        check_id(request.family, "family")
+        check_family(request.family)
         check_version(request.version)
         for name in request.device_classes:
             check_id(name, "device class")
@@ -45,6 +46,10 @@ def check_request(request: ConvertRequest) -> None:
         raise InvalidRequest(f"--max-drop {request.max_drop:g}: give points between 0 and 100")
     if len(request.labels) > MAX_LABELS or any(not 0 < len(n) <= 120 for n in request.labels):
         raise InvalidRequest(f"labels: give at most {MAX_LABELS} names of 1 to 120 characters")
+    try:
+        "".join(request.labels).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("labels: not UTF-8 text; save the names as UTF-8") from error
     _check_paths(request)
 
 

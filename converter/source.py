@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from contract.ids import digest_of
@@ -78,6 +80,17 @@ def read_source(path: Path) -> SourceModel:
     """Read and check `path`; raises the `ConvertError` that names what is wrong with it."""
     data = _read(path)
     model = _parse(path, data)
+    try:
+        inputs = _check(path, model)
+    except UnicodeDecodeError as error:  # onnx's, where it wants to tell of a damaged name
+        raise InvalidModel(f"{path}: a name in it is not text; export the model again") from error
+    # The name goes into the manifest, which is UTF-8; a file's name may be any bytes.
+    name = path.name.encode(errors="replace").decode()
+    return SourceModel(name, data, digest_of(data), model, inputs)
+
+
+def _check(path: Path, model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    _refuse_damaged_names(path, model)
     _refuse_external_data(path, model)
     # Before onnx's own check, which knows no custom domain and would blame the graph.
     _refuse_foreign_operators(path, model)
@@ -85,9 +98,7 @@ def read_source(path: Path) -> SourceModel:
     _check_graph(path, model)
     _refuse_quantised(path, model)
     _refuse_broken_weights(path, model)
-    # The name goes into the manifest, which is UTF-8; a file's name may be any bytes.
-    name = path.name.encode(errors="replace").decode()
-    return SourceModel(name, data, digest_of(data), model, _inputs(path, model))
+    return _inputs(path, model)
 
 
 def _read(path: Path) -> bytes:
@@ -115,6 +126,15 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise NotOnnx(f"{path}: not an ONNX model, or one without a graph; {remedy}")
     return model
+
+
+def _refuse_damaged_names(path: Path, model: onnx.ModelProto) -> None:
+    for value in (*model.graph.input, *model.graph.output):
+        # protobuf hands out bytes for a string that is not UTF-8.
+        if not isinstance(value.name, str):
+            raise InvalidModel(
+                f"{path}: the name {value.name[:40]!r} is not text; export the model again"
+            )
 
 
 def _refuse_external_data(path: Path, model: onnx.ModelProto) -> None:
@@ -154,7 +174,11 @@ def _refuse_opset(path: Path, model: onnx.ModelProto) -> None:
 def _check_graph(path: Path, model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,  # e.g. of an unknown element type
+    ) as error:
         first = " ".join(str(error).split())[:200]
         raise InvalidModel(f"{path}: not a valid graph ({first}); export it again") from error
 
@@ -170,13 +194,22 @@ def _refuse_quantised(path: Path, model: onnx.ModelProto) -> None:
 
 def _refuse_broken_weights(path: Path, model: onnx.ModelProto) -> None:
     for tensor in _tensors(model.graph):
-        values = numpy_helper.to_array(tensor)
+        values = _values(path, tensor)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             bad = int(np.size(values) - np.isfinite(values).sum())
             raise NonFiniteWeights(
                 f"{path}: weight {tensor.name!r} has {bad} NaN or Inf of {values.size} values;"
                 " the training diverged, take an earlier checkpoint"
             )
+
+
+def _values(path: Path, tensor: TensorProto) -> NDArray[Any]:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (TypeError, ValueError) as error:
+        raise InvalidModel(
+            f"{path}: weight {tensor.name!r} is damaged ({error}); export the model again"
+        ) from error
 
 
 def _inputs(path: Path, model: onnx.ModelProto) -> tuple[TensorSpec, ...]:

@@ -34,6 +34,7 @@ def test_a_good_request_passes_and_reads_nothing(tmp_path: Path) -> None:
     [
         {"family": "Digits"},
         {"family": ""},
+        {"family": "root"},
         {"family": "a/b"},
         {"version": "1/2"},
         {"version": ""},
@@ -42,6 +43,7 @@ def test_a_good_request_passes_and_reads_nothing(tmp_path: Path) -> None:
         {"max_drop": 101.0},
         {"max_drop": float("nan")},
         {"labels": ("",)},
+        {"labels": ("cat", "\udcff")},
         {"labels": ("x" * 121,)},
         {"labels": ("x",) * 5000},
     ],

@@ -73,6 +73,18 @@ def test_a_truncated_model(tmp_path: Path) -> None:
     refused(path, errors.NotOnnx)
 
 
+def test_a_name_that_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "name.onnx"
+    path.write_bytes(models.classifier().SerializeToString().replace(b"image", b"im\xffge"))
+    refused(path, errors.InvalidModel, "not text")
+
+
+def test_a_weight_of_an_unknown_type(tmp_path: Path) -> None:
+    made = models.classifier()
+    made.graph.initializer[0].data_type = 121
+    refused(models.save(tmp_path / "type.onnx", made), errors.InvalidModel)
+
+
 def test_another_format_is_named(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(b"\x1c\x00\x00\x00TFL3" + b"\xff" * 64)
