@@ -84,7 +84,8 @@ def decode_any(kinds: tuple[type[m.Message], ...], payload: bytes) -> m.Message:
     if kind is None:
         raise UnknownKind(f"kind {header.kind[:40]!r} does not belong here")
     if header.v not in SUPPORTED_VERSIONS:
-        raise UnsupportedVersion(f"{header.kind} has version {header.v}; this program speaks 1")
+        version = str(header.v)[:20]
+        raise UnsupportedVersion(f"{header.kind} has version {version}; this program speaks 1")
     if len(payload) > MAX_BYTES[kind]:
         raise MessageTooLong(f"{header.kind} of {len(payload)} bytes; at most {MAX_BYTES[kind]}")
     try:

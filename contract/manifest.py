@@ -49,7 +49,7 @@ class Quantisation(msgspec.Struct, frozen=True):
     """real = (q - zero_point) * scale."""
 
     scale: float
-    zero_point: int
+    zero_point: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +141,10 @@ _DECODER = msgspec.json.Decoder(Manifest)
 def encode_manifest(manifest: Manifest) -> bytes:
     """Canonical bytes: equal manifests give equal bytes; raises `MalformedManifest`."""
     # Decoded once more, so that a 1 given for a float is written as 1.0 whoever writes it.
-    plain = _parse(msgspec.json.encode(manifest))
+    try:
+        plain = _parse(msgspec.json.encode(manifest))
+    except UnicodeEncodeError as error:
+        raise MalformedManifest(f"manifest: a name is not text: {error}") from error
     data = msgspec.json.format(msgspec.json.encode(plain, order="sorted"), indent=1) + b"\n"
     if len(data) > MAX_MANIFEST_BYTES:
         raise MalformedManifest(f"manifest of {len(data)} bytes; at most {MAX_MANIFEST_BYTES}")
@@ -174,8 +177,16 @@ def _check(manifest: Manifest) -> None:
     for file in [*manifest.device_files, *manifest.hub_files]:
         if seen.setdefault(file.path, file) != file:
             raise MalformedManifest(f"manifest: {file.path} is described twice, differently")
+    for path in seen:
+        if any(parent in seen for parent in _parents(path)):
+            raise MalformedManifest(f"manifest: {path} lies under a path that is a file")
     for file in manifest.device_files:
         _check_chunks(file)
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _check_chunks(file: FileRef) -> None:

@@ -124,6 +124,23 @@ def test_one_path_with_two_digests_is_refused() -> None:
         decode_manifest(encode_manifest(manifest(variant(), second)))
 
 
+def test_a_file_that_is_also_a_folder_is_refused() -> None:
+    inner = msgspec.structs.replace(variant("b"), model=file("onnx-int8/model/inner"))
+    with pytest.raises(MalformedManifest, match="under a path that is a file"):
+        decode_manifest(encode_manifest(manifest(variant(), inner)))
+
+
+def test_a_zero_point_that_no_runtime_has_is_refused() -> None:
+    quantised = {"scale": 1.0, "zero_point": 10**400}
+    with pytest.raises(MalformedManifest, match=r"zero_point"):
+        decode_manifest(changed(["variants", 0, "inputs", 0, "quantisation"], quantised))
+
+
+def test_a_name_that_is_not_text_is_malformed() -> None:
+    with pytest.raises(MalformedManifest, match="not text"):
+        encode_manifest(manifest(labels=["\udcff"]))
+
+
 def test_a_manifest_that_would_not_fit_into_a_blob_is_refused_at_both_ends() -> None:
     big = manifest(labels=["x" * 120] * 1024)
     with pytest.raises(MalformedManifest, match="at most"):
