@@ -1,7 +1,8 @@
 """What the device's parts ask of each other, as small protocols; no implementation.
 
 Threads of the control process: the link's network thread only enqueues; the main loop owns all
-state; one worker thread carries out long effects (fetch, trial, load) and posts its result back.
+state; two worker threads carry out long effects (one fetches and tries, one switches what serves)
+and post their results back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The deployments' shell: journals each step of the machine, then carries out its effects.
 
-Owned by the control process's main loop and called from it alone; long effects run on one worker
-thread and come back through `inbox`. Decides nothing itself: transitions are
+Owned by the control process's main loop and called from it alone; long effects run on worker
+threads and come back through `inbox`. Decides nothing itself: transitions are
 agent.deployment.machine's, verdicts on live traffic agent.deployment.probation's.
 """
 
@@ -11,19 +11,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from agent.deployment import effects as do
 from agent.deployment import events as on
+from agent.deployment.dispatch import Dispatch
 from agent.deployment.drafts import EventDraft, decode_draft, encode_draft
 from agent.deployment.fetching import FetchParts
 from agent.deployment.good_count import GoodCount
 from agent.deployment.machine import step
 from agent.deployment.observing import Observer
-from agent.deployment.performing import Job, Tools, perform
+from agent.deployment.performing import Tools
 from agent.deployment.ports import Blobs, Checkpoint, Guard, InferenceServer, Trial
 from agent.deployment.recovery import missing_entries, recovered
 from agent.deployment.reporting import draft_of, family_state
@@ -41,7 +41,7 @@ from agent.deployment.state import (
 from agent.deployment.switching import SwitchParts, write_entry
 from agent.deployment.trial_process import available_memory, run_trial
 from agent.deployment.waiting import backoff_ms
-from agent.deployment.worker import Runner, Worker, WorkerResult
+from agent.deployment.worker import Runner, WorkerResult
 from agent.errors import DiskFull, PolicyRefused
 from agent.journal import Journal, JournalBroken
 from agent.store.layout import Layout
@@ -54,14 +54,6 @@ log = logging.getLogger(__name__)
 def monotonic_ms() -> int:
     """For spans: a clock that nobody sets."""
     return time.monotonic_ns() // 1_000_000
-
-
-@dataclass
-class _Running:
-    """The worker's effect of one family, and the means to stop it."""
-
-    run: int
-    cancel: threading.Event = field(default_factory=threading.Event)
 
 
 class Deployer:
@@ -88,8 +80,8 @@ class Deployer:
         checkpoint: Checkpoint = lambda name: None,
         server_patience_s: float = 45.0,
     ) -> None:
-        """`clock` is trusted UTC milliseconds; `inbox` is called on the worker thread and only
-        hands over: the loop then calls `post`. `emit` raises `DiskFull` when the outbox cannot
+        """`clock` is trusted UTC milliseconds; `inbox` is called on the worker threads and
+        only hands over: the loop then calls `post`. `emit` raises `DiskFull` when the outbox cannot
         take a draft. `observed` is the way to the server for looks from the main loop, where a
         short timeout matters; without it, `server` is used.
         """
@@ -98,18 +90,17 @@ class Deployer:
         self._journal = journal
         self._emit = emit
         self._clock = clock
-        self._inbox = inbox
         self._monotonic = monotonic
         self._checkpoint = checkpoint
-        self._runner = runner or Worker()
         fetch = FetchParts(layout, journal, guard, blobs, hardware, agent_version, checkpoint)
         self._stopping = threading.Event()
         switch = SwitchParts(
             layout, server, checkpoint, server_patience_s, stopping=self._stopping.is_set
         )
-        self._tools = Tools(fetch, switch, trial, memory)
+        self._switch = switch
+        tools = Tools(fetch, switch, trial, memory)
+        self._dispatch = Dispatch(tools, runner, inbox, checkpoint)
         self._states: dict[str, Deployment] = {}
-        self._running: dict[str, _Running] = {}
         self._retry_at: dict[str, int] = {}
         self._postponed: list[tuple[str, on.Event]] = []
         self._observer = Observer(layout, observed or server, GoodCount(journal))
@@ -130,7 +121,7 @@ class Deployer:
             raise JournalBroken(f"the journal's deployment of {family}: {error}") from error
         self._states.update(recovered(self._layout, self._states))
         for state in missing_entries(self._layout, self._states):
-            write_entry(self._tools.switch, state)
+            write_entry(self._switch, state)
         self._flush_drafts()
         self._observer.look(self._monotonic())
         for family in list(self._states):
@@ -157,6 +148,8 @@ class Deployer:
             return
         if result.probed is not None:
             self._observer.probed(result.family, result.probed)
+        if isinstance(result.event, (on.Activated, on.Restored)):
+            self._observer.look(self._monotonic())  # what is reported next is the new truth
         if result.event is not None:
             stamped = msgspec.structs.replace(result.event, at_ms=self._clock())
             self._apply(result.family, stamped)
@@ -203,11 +196,9 @@ class Deployer:
         return any(state.stage in RUNNING for state in self._states.values())
 
     def stop(self) -> None:
-        """End the worker; what was under way goes on at the next `resume`."""
+        """End the workers; what was under way goes on at the next `resume`."""
         self._stopping.set()
-        for running in self._running.values():
-            running.cancel.set()
-        self._runner.stop()
+        self._dispatch.stop()
 
     # --- one step --------------------------------------------------------------------------------
 
@@ -259,9 +250,7 @@ class Deployer:
         self._checkpoint(f"effect:{type(effect).__name__}")
         family = state.family
         if isinstance(effect, do.Cancel):
-            running = self._running.pop(family, None)
-            if running is not None:
-                running.cancel.set()
+            self._dispatch.cancel(family)
             self._retry_at.pop(family, None)
         elif isinstance(effect, do.RetryLater):
             self._retry_at[family] = self._monotonic() + backoff_ms(effect.tries)
@@ -269,26 +258,7 @@ class Deployer:
             self._observer.watch(state, self._monotonic())
         elif isinstance(effect, do.WorkerEffect):
             self._retry_at.pop(family, None)
-            self._send(state, effect)
-
-    def _send(self, state: Deployment, effect: do.Effect) -> None:
-        running = self._running[state.family] = _Running(state.run)
-        result = WorkerResult(family=state.family, run=state.run)
-        job = Job(
-            state=state,
-            effect=effect,
-            cancelled=running.cancel.is_set,
-            progressed=lambda: self._inbox(_with_event(result, on.Progressed())),
-            downloads=self._downloads(),
-        )
-
-        def work() -> None:
-            event = perform(self._tools, job)
-            self._checkpoint(f"done:{type(effect).__name__}")
-            if event is not None:
-                self._inbox(_with_event(result, event))
-
-        self._runner.submit(work)
+            self._dispatch.send(state, effect, self._downloads())
 
     def _downloads(self) -> list[str]:
         """Staging that some deployment may yet carry on with."""
@@ -320,9 +290,4 @@ class Deployer:
         elif found.probe_samples:
             result = WorkerResult(family=state.family, run=state.run)
             samples, digest = found.probe_samples, attempt_of(state).wanted.digest
-            self._runner.submit(lambda: self._inbox(self._observer.probe(result, digest, samples)))
-
-
-def _with_event(result: WorkerResult, event: on.Event) -> WorkerResult:
-    """The result of the same effect, with this event."""
-    return msgspec.structs.replace(result, event=event)
+            self._dispatch.call(lambda: self._observer.probe(result, digest, samples))

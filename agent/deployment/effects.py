@@ -14,7 +14,11 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerEffect(Effect, frozen=True, kw_only=True):
-    """May take long: done on the worker thread, and answered by an event."""
+    """May take long: done on a worker thread, and answered by an event."""
+
+
+class SwitchEffect(WorkerEffect, frozen=True, kw_only=True):
+    """Concerns what serves: on a thread of its own, so that no download delays a way back."""
 
 
 class Fetch(WorkerEffect, frozen=True, kw_only=True):
@@ -33,20 +37,24 @@ class Try(WorkerEffect, frozen=True, kw_only=True):
     """Run the golden samples in a child process."""
 
 
-class LoadBeside(WorkerEffect, frozen=True, kw_only=True):
+class LoadBeside(SwitchEffect, frozen=True, kw_only=True):
     """Load the candidate in the server, where it answers nobody."""
 
 
-class Activate(WorkerEffect, frozen=True, kw_only=True):
+class Activate(SwitchEffect, frozen=True, kw_only=True):
     """Load the candidate, write serving.json, switch the server over."""
 
 
-class Restore(WorkerEffect, frozen=True, kw_only=True):
+class Restore(SwitchEffect, frozen=True, kw_only=True):
     """Write serving.json back and switch the server back. Needs no network."""
 
 
-class Settle(WorkerEffect, frozen=True, kw_only=True):
-    """Make serving.json say what the journal says, forget staging, collect old releases."""
+class Settle(SwitchEffect, frozen=True, kw_only=True):
+    """Make serving.json say what the journal says, and the server forget a candidate."""
+
+
+class Tidy(WorkerEffect, frozen=True, kw_only=True):
+    """Forget downloads and releases that nothing needs. In order with the fetches."""
 
 
 class Watch(Effect, frozen=True, kw_only=True):

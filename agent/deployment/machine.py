@@ -74,9 +74,15 @@ def step(state: Deployment, event: on.Event) -> Stepped:
 
 
 def _take_up(state: Deployment, event: on.Assigned) -> Stepped:
-    """Terminal results bind (seq, family, digest): only a new seq starts anything."""
+    """Terminal results bind (seq, family, digest): only a new seq starts anything.
+
+    One seq spans all families of a device. Where it grew for another family's sake, this one's
+    wish is the old one, of the same rollout: it was answered, and a hold stays.
+    """
     if event.attempt.seq <= state.seq:
         return state, ()
+    if state.attempt is not None and _same_wish(state.attempt, event.attempt):
+        return replace(state, seq=event.attempt.seq, attempt=event.attempt), ()
     return _begin(state, event.attempt, event.at_ms)
 
 
@@ -112,14 +118,14 @@ def _supersede(state: Deployment, event: on.Assigned) -> Stepped:
         return _adopt(state, event.attempt)
     old = superseded(state, attempt_of(state), event.attempt)
     begun, effects = _begin(state, event.attempt, event.at_ms)
-    return begun, (old, do.Cancel(), do.Settle(), *effects)
+    return begun, (old, do.Cancel(), do.Settle(), do.Tidy(), *effects)
 
 
 def _supersede_shadow(state: Deployment, event: on.Assigned) -> Stepped:
     """A shadow that is now asked to serve needs no second trial."""
     adopted, effects = _supersede(state, event)
-    wanted = event.attempt.wanted
-    if adopted.stage is Stage.SHADOW and effects and wanted.mode is Mode.SERVE:
+    serve = event.attempt.wanted.mode is Mode.SERVE and adopted.attempt == event.attempt
+    if adopted.stage is Stage.SHADOW and serve:
         return _enter(adopted, Stage.ACTIVATING, do.Activate())
     return adopted, effects
 
@@ -136,7 +142,7 @@ def _supersede_active(state: Deployment, event: on.Assigned) -> Stepped:
     old = superseded(state, attempt_of(state), event.attempt)
     if state.stage is Stage.PROBATION and not state.fallbacks:
         begun, effects = _begin(state, event.attempt, event.at_ms)
-        return begun, (old, do.Cancel(), do.Settle(), *effects)
+        return begun, (old, do.Cancel(), do.Settle(), do.Tidy(), *effects)
     back = replace(_back(state), seq=event.attempt.seq, queued=event.attempt)
     return back, (old, do.Cancel(), do.Restore())
 
@@ -144,8 +150,11 @@ def _supersede_active(state: Deployment, event: on.Assigned) -> Stepped:
 def _queue(state: Deployment, event: on.Assigned) -> Stepped:
     if event.attempt.seq <= state.seq:
         return state, ()
+    refused = state.blame is not None and _same_wish(attempt_of(state), event.attempt)
+    if refused and state.queued is None:
+        return replace(state, seq=event.attempt.seq, attempt=event.attempt), ()
     queued = replace(state, seq=event.attempt.seq, queued=event.attempt)
-    if state.queued is None:
+    if state.queued is None or _same_wish(state.queued, event.attempt):
         return queued, ()
     return queued, (superseded(state, state.queued, event.attempt),)
 
@@ -153,7 +162,15 @@ def _queue(state: Deployment, event: on.Assigned) -> Stepped:
 def _adopt(state: Deployment, attempt: Attempt) -> Stepped:
     """The same release under a newer seq: the running phase goes on, on the new one's account."""
     adopted = replace(state, seq=attempt.seq, attempt=attempt)
+    if _same_wish(attempt_of(state), attempt):
+        return adopted, ()
     return adopted, (report(adopted),)
+
+
+def _same_wish(old: Attempt, new: Attempt) -> bool:
+    """Whether the hub wants nothing else of this family than it did."""
+    a, b = old.wanted, new.wanted
+    return (a.target, a.digest, a.rollout, a.mode) == (b.target, b.digest, b.rollout, b.mode)
 
 
 def _same(state: Deployment, attempt: Attempt) -> bool:
@@ -342,7 +359,7 @@ def _release_hold(state: Deployment, event: on.HoldReleased) -> Stepped:
 
 
 def _settle_again(state: Deployment, event: on.Resumed) -> Stepped:
-    return state, (do.Settle(),)
+    return state, (do.Settle(), do.Tidy())
 
 
 def _resume_with(*effects: do.Effect) -> Handler:

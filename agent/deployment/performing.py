@@ -1,7 +1,7 @@
 """Worker effects to calls: each ends in exactly one event, whatever happens.
 
-The boundary at which exceptions become `Failed` with their class. Runs on the worker thread and
-holds no state of its own.
+The boundary at which exceptions become `Failed` with their class. Runs on the worker threads
+and holds no state of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from agent.deployment.state import Deployment
 from agent.deployment.switching import SwitchParts, pins
 from agent.deployment.trial_process import TrialCancelled, require_memory
 from agent.errors import DeviceError
+from agent.store.collection import collect, drop_staging
 from agent.store.install import install, read_manifest, variant_of
 from contract.deployments import Cause
 from contract.manifest import Variant
@@ -90,16 +91,20 @@ def _perform(tools: Tools, job: Job) -> on.Event | None:
         return switching.activate(tools.switch, job.state)
     if isinstance(effect, do.Restore):
         return switching.restore(tools.switch, job.state)
-    _settle(tools, job)
+    _put_in_order(tools, job)
     return None
 
 
-def _settle(tools: Tools, job: Job) -> None:
-    """Tidying up never fails a deployment: what was left undone is done at the next boot."""
+def _put_in_order(tools: Tools, job: Job) -> None:
+    """This never fails a deployment: what was left undone is done at the next boot."""
     try:
-        switching.settle(tools.switch, job.state, job.downloads)
+        if isinstance(job.effect, do.Settle):
+            switching.settle(tools.switch, job.state)
+        else:
+            drop_staging(tools.fetch.layout, job.downloads)
+            collect(tools.fetch.layout, job.state.family, pins(job.state))
     except (DeviceError, OSError) as error:
-        log.warning("%s: settling: %s", job.state.family, error)
+        log.warning("%s: %s: %s", job.state.family, type(job.effect).__name__, error)
 
 
 def _fetch(tools: Tools, job: Job) -> on.Event:

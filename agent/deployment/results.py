@@ -39,7 +39,7 @@ def settle(
         at_ms=at_ms,
     )
     settled = replace(state, stage=stage, boots=0, waits_for=None, blame=None, last=result)
-    return settled, (report(settled, outcome, cause, detail), do.Settle())
+    return settled, (report(settled, outcome, cause, detail), do.Settle(), do.Tidy())
 
 
 def report(

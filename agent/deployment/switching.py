@@ -3,14 +3,14 @@ that leaves a present, checked release in service.
 
 Forward: load first (a candidate that cannot be loaded changes nothing), then serving.json, then the
 switch. Back: serving.json first, so that even a server that dies now comes up with the right
-release. Needs no network. Runs on the worker thread.
+release. Needs no network. Runs on the switching thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.deployment import events as on
@@ -20,7 +20,6 @@ from agent.deployment.results import attempt_of, candidate_of
 from agent.deployment.state import Deployment, Serving, Stage
 from agent.errors import Crashed, DeviceError
 from agent.serving.protocol import ServerStatus
-from agent.store.collection import collect, drop_staging
 from agent.store.layout import Layout
 from agent.store.serving_file import ServingEntry, set_family
 
@@ -85,10 +84,10 @@ def load_beside(parts: SwitchParts, state: Deployment) -> None:
     _load(parts, state.family, candidate_of(state))
 
 
-def settle(parts: SwitchParts, state: Deployment, downloads: Collection[str]) -> None:
-    """What serves is written down, and what nothing needs any more goes.
+def settle(parts: SwitchParts, state: Deployment) -> None:
+    """What serves is written down, and the server forgets a candidate that nobody wants.
 
-    `downloads` may yet be carried on with. Raises `DiskFull` when serving.json cannot be written.
+    Raises `DiskFull` when serving.json cannot be written.
     """
     write_entry(parts, state)
     parts.checkpoint("settle:written")
@@ -96,8 +95,6 @@ def settle(parts: SwitchParts, state: Deployment, downloads: Collection[str]) ->
         for candidate in parts.server.status().candidates:
             if candidate.family == state.family:
                 parts.server.unload(candidate.family, candidate.digest)
-    drop_staging(parts.layout, downloads)
-    collect(parts.layout, state.family, pins(state))
 
 
 def write_entry(parts: SwitchParts, state: Deployment) -> None:

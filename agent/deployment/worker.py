@@ -1,7 +1,7 @@
-"""The one thread that carries out long effects, one after the other.
+"""A thread that carries out long effects, one after the other.
 
 In order, so that a switch that was overtaken is over before the way back begins. Owned by the
-Deployer, which starts and joins it. A job never raises: it turns its failure into a result.
+Dispatch, which starts and joins it. A job never raises: it turns its failure into a result.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Runner(Protocol):
 class Worker:
     """A thread with a queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_WAITING)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="deployment", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Callable[[], None]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from agent.deployment import events as on
 from agent.deployment.drafts import EventDraft
 from agent.deployment.state import Stage
+from agent.deployment.worker import WorkerResult
 from agent.errors import (
     Crashed,
     DiskFull,
@@ -18,11 +21,12 @@ from agent.errors import (
     TransportFailed,
     TrialFailed,
 )
+from agent.journal import JournalBroken
 from contract.deployments import Cause, Evidence, Mode, Outcome, Phase
-from contract.messages import Assignment, ProbationPolicy
+from contract.messages import MAX_FAMILIES, Assignment, FamilyAssignment, ProbationPolicy
 from model.installed import open_installed
 from tests.agent.deployment.device import FAMILY, Device
-from tests.agent.deployment.releases import VARIANT, Released
+from tests.agent.deployment.releases import VARIANT, Released, make_release
 from tests.agent.deployment.simulators import SimulatedHub
 
 
@@ -539,3 +543,93 @@ def test_a_trial_that_takes_the_device_down_ends_as_a_crash_loop(
 
 def _empty_assignment(seq: int) -> Assignment:
     return Assignment(device="cam-1", seq=seq, issued_at_ms=0, expires_at_ms=1 << 50)
+
+
+def test_a_journal_without_room_postpones_a_step_and_loses_nothing(
+    device: Device, v1: Released
+) -> None:
+    device.assign(v1, seq=1)
+    device.work_until(Stage.PROBATION)
+    device.model.answer(100)
+    pages = device.journal._db.execute("PRAGMA page_count").fetchone()[0]
+    device.journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    filler = 0
+    while True:  # until no page is left over
+        try:
+            device.journal.save_deployment(f"filler-{filler}", b"x" * 900, [])
+        except DiskFull:
+            break
+        filler += 1
+    device.tick()
+    assert device.state().stage is Stage.PROBATION
+    device.journal._db.execute("PRAGMA max_page_count = 1000000")
+    device.tick()
+    assert device.outcomes() == [("digits/1", "succeeded", None)]
+
+
+def test_families_do_not_touch_each_other(
+    device: Device, v1: Released, v2: Released, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = make_release(tmp_path_factory.mktemp("kws"), "1", family="kws")
+    device.hub.publish(other)
+    device.serve(v1, seq=1)
+    device.assign(other, seq=2)
+    device.work_until(Stage.PROBATION, family="kws")
+    device.assign(v2, seq=3)
+    device.trial.errors[v2.digest] = TrialFailed("no")
+    device.settle()
+    device.server.models["kws"].answer(0, errors=10)
+    device.tick()
+    states = device.deployer.family_states()
+    assert (states["digits"].phase, states["digits"].serving) == (Phase.FAILED, v1.digest)
+    assert (states["kws"].phase, states["kws"].serving) == (Phase.ROLLED_BACK, None)
+    assert not states["digits"].hold
+    assert states["kws"].hold
+
+
+def test_a_family_too_many_is_not_taken_up(device: Device, v1: Released) -> None:
+    wanted = FamilyAssignment(target="digits/1", digest=v1.digest, rollout="r")
+    for n in range(MAX_FAMILIES + 2):
+        families = {f"family-{n}": wanted}
+        device.deployer.assigned(msgspec.structs.replace(_empty_assignment(n), families=families))
+        device.deployer.assigned(
+            msgspec.structs.replace(_empty_assignment(n + 1), families=families)
+        )
+    assert len(device.journal.deployments()) == MAX_FAMILIES
+
+
+def test_a_journal_row_of_another_program_is_refused(device: Device) -> None:
+    device.journal.save_deployment("digits", b'{"family": 5}', [])
+    device.journal.close()
+    with pytest.raises(JournalBroken, match="digits"):
+        device.boot()
+
+
+def test_a_stopped_deployer_takes_no_more_results(device: Device, v1: Released) -> None:
+    device.assign(v1, seq=1)
+    assert device.deployer.is_busy()
+    result = WorkerResult(
+        family=FAMILY, run=device.state().run, event=on.Failed(cause=Cause.TRANSPORT)
+    )
+    device.deployer.stop()
+    device.deployer.post(result)
+    assert device.state().waits_for is None
+    device.reboot()
+    device.work_until(Stage.PROBATION)
+
+
+def test_a_result_of_an_earlier_run_is_dropped(device: Device, v1: Released) -> None:
+    device.assign(v1, seq=1)
+    before = device.state()
+    stale = WorkerResult(family=FAMILY, run=before.run - 1, event=on.Fetched(variant="v"))
+    device.deployer.post(stale)
+    device.deployer.post(msgspec.structs.replace(stale, family="absent"))
+    assert device.state() == before
+
+
+def test_a_defect_in_an_effect_is_a_failure_and_not_the_end(device: Device, v1: Released) -> None:
+    device.trial.errors[v1.digest] = ZeroDivisionError("a defect")  # type: ignore[assignment] # the point: it is none that is foreseen
+    device.assign(v1, seq=1)
+    device.settle()
+    assert device.outcomes() == [("digits/1", "failed-unchanged", "internal")]
+    assert "ZeroDivisionError: a defect" in device.events[-1].detail

@@ -29,11 +29,13 @@ from contract.messages import FamilyAssignment
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
-def attempt(seq: int, digest: str = A, mode: Mode = Mode.SERVE) -> Attempt:
-    return Attempt(
-        seq,
-        FamilyAssignment(target=f"digits/{digest[0]}", digest=digest, rollout=f"r{seq}", mode=mode),
+def attempt(
+    seq: int, digest: str = A, mode: Mode = Mode.SERVE, rollout: str | None = None
+) -> Attempt:
+    wanted = FamilyAssignment(
+        target=f"digits/{digest[0]}", digest=digest, rollout=rollout or f"r{seq}", mode=mode
     )
+    return Attempt(seq, wanted)
 
 
 def serving(digest: str, proven: bool = True) -> Serving:
@@ -144,7 +146,7 @@ def test_the_straight_way_asks_for_one_effect_a_stage() -> None:
         [do.Try],
         [do.Activate],
         [do.Watch],
-        [do.Settle],
+        [do.Settle, do.Tidy],
     ]
     assert state.stage is Stage.COMMITTED
     assert state.serving == serving(A)
@@ -321,7 +323,7 @@ def test_an_operator_stops_what_is_under_way() -> None:
 def test_another_digest_supersedes_what_is_under_way(stage: Stage) -> None:
     state, effects = step(at(stage), on.Assigned(attempt=attempt(2, B)))
     assert outcome(effects)[0] == (A, Outcome.SUPERSEDED, None)
-    assert kinds(effects) == [do.Cancel, do.Settle, do.Fetch]
+    assert kinds(effects) == [do.Cancel, do.Settle, do.Tidy, do.Fetch]
     assert (state.stage, state.seq) == (Stage.FETCHING, 2)
 
 
@@ -364,6 +366,41 @@ def test_only_the_last_of_several_that_wait_is_taken_up() -> None:
     state, effects = step(state, on.Restored())
     assert outcome(effects)[0] == (B, Outcome.ROLLED_BACK, Cause.LATENCY)
     assert (state.stage, state.attempt) == (Stage.FETCHING, attempt(4, C))
+
+
+# --- a seq that grew for another family's sake --------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [*STAGES, Stage.PROBATION, Stage.COMMITTED])
+def test_the_same_wish_of_the_same_rollout_is_taken_note_of_and_no_more(stage: Stage) -> None:
+    before = at(stage)
+    state, effects = step(before, on.Assigned(attempt=attempt(2, A, rollout="r1")))
+    assert (state.stage, state.seq, state.run) == (stage, 2, before.run)
+    assert effects == ()
+
+
+def test_a_hold_outlives_a_seq_that_grew_for_another_family() -> None:
+    held, _ = walk(
+        at(Stage.PROBATION, at(Stage.COMMITTED), B, 2),
+        on.Unwell(cause=Cause.LATENCY),
+        on.Assigned(attempt=attempt(3, B, rollout="r2")),
+        on.Restored(),
+        on.Assigned(attempt=attempt(4, B, rollout="r2")),
+    )
+    assert (held.stage, held.seq, held.hold) == (Stage.ROLLED_BACK, 4, True)
+    again, _ = step(held, on.Assigned(attempt=attempt(5, B, rollout="r5")))
+    assert (again.stage, again.hold) == (Stage.FETCHING, False)
+
+
+def test_what_waits_for_the_way_back_is_not_superseded_by_itself() -> None:
+    state, _ = walk(
+        at(Stage.PROBATION, at(Stage.COMMITTED), B, 2),
+        on.Unwell(cause=Cause.LATENCY),
+        on.Assigned(attempt=attempt(3, C)),
+    )
+    state, effects = step(state, on.Assigned(attempt=attempt(4, C, rollout="r3")))
+    assert effects == ()
+    assert state.queued == attempt(4, C, rollout="r3")
 
 
 # --- boots --------------------------------------------------------------------------------------
@@ -421,6 +458,7 @@ EVENTS = st.one_of(
             st.integers(1, 12),
             st.sampled_from([A, B, C]),
             st.sampled_from([Mode.SERVE, Mode.SERVE, Mode.SHADOW]),
+            st.sampled_from([None, "r1"]),
         ),
     ),
     st.builds(on.Failed, cause=st.sampled_from(Cause), detail=st.text(max_size=700)),
