@@ -55,7 +55,8 @@ def open_stage(
     narrator.tell(
         f"1 hub (API {status['api_port']}), 1 Mosquitto with mTLS ({status['broker_port']}),"
         f" {len(stage.devices)} devices enrolled and connected in {seconds:.1f} s:"
-        " keys made on the devices, certificates from the hub"
+        " keys made on the devices, certificates from the hub",
+        f"{len(stage.devices)} devices up in {seconds:.1f} s",
     )
     return stage
 

@@ -21,6 +21,8 @@ class Scene:
     title: str
     seconds: float
     lines: list[str]
+    headlines: list[str]
+    """The figures in a few words, for the summary."""
 
 
 @dataclass
@@ -29,19 +31,23 @@ class Narrator:
 
     scenes: list[Scene] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list)
+    _headlines: list[str] = field(default_factory=list)
 
     @contextmanager
     def scene(self, number: int, title: str) -> Iterator[None]:
         """A step; its lines are kept for the summary and the report."""
-        self._lines = []
+        self._lines, self._headlines = [], []
         began = time.monotonic()
         OUT.print(Text(f"{number}. {title}", style="bold"), highlight=False)
         yield
-        self.scenes.append(Scene(number, title, time.monotonic() - began, self._lines))
+        seconds = time.monotonic() - began
+        self.scenes.append(Scene(number, title, seconds, self._lines, self._headlines))
 
-    def tell(self, line: str) -> None:
-        """One line of measured figures."""
+    def tell(self, line: str, headline: str = "") -> None:
+        """One line of measured figures; `headline` is what the summary says of them."""
         self._lines.append(line)
+        if headline:
+            self._headlines.append(headline)
         OUT.print(Text(f"   {line}"), highlight=False)
 
     @contextmanager
@@ -54,13 +60,13 @@ class Narrator:
             yield
 
     def summary(self, seconds: float) -> None:
-        """The table at the end: the last line of each scene."""
+        """The table at the end: each scene's figures in a few words."""
         table = Table(title=f"the whole path in {seconds:.0f} s", title_justify="left")
+        table.add_column("", justify="right")
         table.add_column("step")
-        table.add_column("what was shown", overflow="fold")
+        table.add_column("measured", overflow="fold")
         table.add_column("s", justify="right")
         for scene in self.scenes:
-            table.add_row(
-                f"{scene.number}. {scene.title}", "\n".join(scene.lines), f"{scene.seconds:.1f}"
-            )
+            measured = "\n".join(scene.headlines)
+            table.add_row(str(scene.number), scene.title, measured, f"{scene.seconds:.1f}")
         OUT.print(table)

@@ -125,12 +125,9 @@ def _timeline(events: list[dict[str, Any]]) -> Callable[[Any], None]:
 def _bytes(figures: Figures) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         names = [one.device for one in figures.fetched]
-        axes.barh(names, [one.bytes_full for one in figures.fetched], color=GREY, label="full")
-        axes.barh(
-            names, [one.bytes_fetched for one in figures.fetched], color=BLUE, label="fetched"
-        )
-        axes.set_xlabel("bytes")
-        axes.legend(frameon=False, fontsize=8)
+        axes.barh(names, [one.bytes_full for one in figures.fetched], color=GREY)
+        axes.barh(names, [one.bytes_fetched for one in figures.fetched], color=BLUE)
+        axes.set_xlabel("bytes; blue: fetched, grey: the whole release")
 
     return draw
 

@@ -31,12 +31,15 @@ def convert_and_roll_out(stage: Stage, figures: Figures) -> None:
         f"digits:1 is int8: {conversion.bytes_int8:,} bytes for {conversion.bytes_float32:,}"
         f" ({conversion.bytes_int8 / conversion.bytes_float32:.2f}), accuracy"
         f" {conversion.accuracy_int8:.2f} % for {conversion.accuracy_float32:.2f} %, p50"
-        f" {conversion.p50_ms_int8 * 1000:.0f} us for {conversion.p50_ms_float32 * 1000:.0f} us"
+        f" {conversion.p50_ms_int8 * 1000:.0f} us for {conversion.p50_ms_float32 * 1000:.0f} us",
+        f"int8: {conversion.bytes_int8 / conversion.bytes_float32:.2f} x the bytes,"
+        f" {conversion.accuracy_int8:.2f} % for {conversion.accuracy_float32:.2f} %",
     )
     seconds = (rollout["finished_at_ms"] - rollout["created_at_ms"]) / 1000
     stage.narrator.tell(
         f"signed with offline keys, published, rolled out: {rollout['counts']['succeeded']} of"
-        f" {len(stage.devices)} serve it with good inferences after {seconds:.1f} s"
+        f" {len(stage.devices)} serve it with good inferences after {seconds:.1f} s",
+        f"{rollout['counts']['succeeded']} of {len(stage.devices)} serve it after {seconds:.1f} s",
     )
 
 
@@ -53,11 +56,14 @@ def measure_inference(stage: Stage, figures: Figures) -> None:
             )
         )
     figures.served += found
-    accuracies = sorted({f"{one.accuracy:.2f} %" for one in found})
+    accuracy = " to ".join(sorted({f"{one.accuracy:.2f} %" for one in found}))
+    p50s = sorted(one.p50_ms for one in found)
+    p95 = max(one.p95_ms for one in found)
     stage.narrator.tell(
         f"{len(found)} devices, {len(stage.scans.labels)} held-out scans each, tritonclient over"
-        f" HTTP: accuracy {' to '.join(accuracies)}, p50 {min(f.p50_ms for f in found):.2f} to"
-        f" {max(f.p50_ms for f in found):.2f} ms, p95 {max(f.p95_ms for f in found):.2f} ms at most"
+        f" HTTP: accuracy {accuracy}, p50 {p50s[0]:.2f} to {p50s[-1]:.2f} ms, p95 {p95:.2f} ms at"
+        " most",
+        f"accuracy {accuracy}, p95 {p95:.2f} ms at most",
     )
 
 
@@ -96,7 +102,8 @@ def update_last_layer(stage: Stage, figures: Figures) -> None:
         f"digits:2 in waves of {waves_in_words(rollout)}, {rollout['counts']['succeeded']} of"
         f" {count} good after {seconds:.1f} s; fetched at most"
         f" {max(f.bytes_fetched for f in fetched):,.0f} of {fetched[0].bytes_full:,.0f} bytes"
-        f" ({100 * share:.0f} %), manifest, golden samples and profile counted"
+        f" ({100 * share:.0f} %), manifest, golden samples and profile counted",
+        f"waves of {waves_in_words(rollout)}; {100 * share:.0f} % of the bytes fetched",
     )
 
 
@@ -109,7 +116,7 @@ def break_calibration(stage: Stage, figures: Figures) -> None:
         refused = str(error)
     else:
         raise CommandFailed("the converter took digits:3 although its calibration is wrong")
-    stage.narrator.tell(f"the converter refuses digits:3: {refused}")
+    stage.narrator.tell(f"the converter refuses digits:3: {refused}", "refused by the converter")
     made = make(stage.workshop, "3", force=True)
     _require(made.manifest.gate.forced, "the manifest of digits:3 does not say that it was forced")
     _sign_and_publish(stage, "3")
@@ -118,7 +125,7 @@ def break_calibration(stage: Stage, figures: Figures) -> None:
     _require(rollout["status"] == "reverted", f"digits:3: {rollout['status']}, not reverted")
     canary = next(d for d in rollout["devices"] if d["outcome"] is not None)
     _require(stage.served() == before, "the fleet does not serve what it served before digits:3")
-    untouched = rollout["counts"]["untouched"] + rollout["counts"]["skipped"]
+    untouched = rollout["counts"]["untouched"]
     figures.restored_s = rollout["timings"]["restored_s"]
     figures.class_shares = class_shares(stage.client, canary["device"])
     stage.narrator.tell(
@@ -127,7 +134,9 @@ def break_calibration(stage: Stage, figures: Figures) -> None:
     )
     stage.narrator.tell(
         f"taken back {figures.restored_s:.1f} s after the start, digits:2 serves again; {untouched}"
-        f" devices never touched; the gate: {rollout['reason']}"
+        f" devices never touched; the gate: {rollout['reason']}",
+        f"forced: {canary['cause']} on the canary, restored after {figures.restored_s:.1f} s,"
+        f" {untouched} never touched",
     )
 
 
@@ -150,12 +159,15 @@ def cut_power_and_broker(stage: Stage, figures: Figures) -> None:
     stage.narrator.tell(
         f"broker stopped and started ({broker_s:.1f} s away); {rollout['counts']['succeeded']} of"
         f" {len(stage.devices)} serve digits:4 {time.monotonic() - began:.1f} s after the power"
-        " came back, by themselves"
+        " came back, by themselves",
+        f"kill -9 in '{phase}', broker away {broker_s:.1f} s:"
+        f" {rollout['counts']['succeeded']} of {len(stage.devices)} recovered",
     )
     events, reports = crash.require_exactly_once(stage)
     stage.narrator.tell(
         f"stored exactly once: {events:,} events and {reports:,} reports, numbered without a gap or"
-        " a repetition on every device"
+        " a repetition on every device",
+        f"{events:,} events, {reports:,} reports stored exactly once",
     )
 
 
@@ -230,7 +242,8 @@ def _refused(stage: Stage, figures: Figures, forgery: attack.Forgery, cause: str
     what = "a bundle altered after signing" if cause == "tampered" else "a stranger's signature"
     stage.narrator.tell(
         f"{what}: {len(found)} of {len(stage.devices)} devices refuse it within {seconds:.1f} s,"
-        f" cause '{cause}', and go on serving digits:1"
+        f" cause '{cause}', and go on serving digits:1",
+        f"{what}: {len(found)} of {len(stage.devices)} refuse, '{cause}'",
     )
 
 
