@@ -8,13 +8,15 @@ directories, links) is refused, and nothing is ever extracted to a path that an 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -109,10 +111,8 @@ class Bundle:
             raise BrokenBundle(f"{self._path.name} has no {name}")
         if info.file_size > limit:
             raise BrokenBundle(f"{name}: {info.file_size} bytes; at most {limit}")
-        try:
+        with _damage_named(name):
             return self._archive.read(info)
-        except _DAMAGE as error:
-            raise BrokenBundle(f"{name} cannot be read: {str(error)[:200]}") from error
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -122,15 +122,27 @@ def open_bundle(path: Path) -> Bundle:
     """
     with path.open("rb") as file:
         _check_end(path, file)
-    try:
+    with _damage_named(path.name):
         archive = zipfile.ZipFile(path)
-    except _DAMAGE as error:
-        raise BrokenBundle(f"{path.name} is damaged: {str(error)[:200]}") from error
     try:
         return Bundle(path, archive)
     except BaseException:
         archive.close()
         raise
+
+
+@contextmanager
+def _damage_named(what: str) -> Iterator[None]:
+    """Let out `BrokenBundle` for whatever zipfile makes of a damaged archive."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise BrokenBundle(f"{what} cannot be read: {str(error)[:200]}") from error
+    except OSError as error:
+        # An offset that points before the file's start; any other is the disk's own.
+        if error.errno != errno.EINVAL:
+            raise
+        raise BrokenBundle(f"{what} cannot be read: an offset lies outside of it") from error
 
 
 def write_bundle(
