@@ -60,7 +60,8 @@ class DriftCounter:
         if self._class_spec is not None:
             answer = _kept(outputs, self._class_spec.name, len(self._class_spec.shape))
         self._require_fit(kept, answer)
-        rows = max((len(array) for array in kept.values()), default=1)
+        # A request without rows counts as one here: many of them would wait for ever otherwise.
+        rows = max([1, *(len(array) for array in kept.values())])
         size = sum(array.nbytes for array in kept.values())
         with self._lock:
             self._waiting.append((kept, answer))

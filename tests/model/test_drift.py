@@ -182,6 +182,13 @@ def test_an_empty_batch_counts_nothing() -> None:
     assert counter.window() == _counter().window()
 
 
+def test_empty_batches_do_not_pile_up() -> None:
+    counter = _counter()
+    for _ in range(500):
+        counter.count({"image": REFERENCE[:0]}, {"scores": LOGITS[:0]})
+    assert len(counter._waiting) < 64
+
+
 def test_a_model_of_scalars_has_no_features_and_no_classes() -> None:
     scalar = TensorSpec(name="s", dtype="float32", shape=[])
     arrays = {"s": np.ones(4, np.float32)}
