@@ -24,7 +24,7 @@ from agent.trust.clock import next_floor, trusted_now
 from agent.trust.failures import as_device_error
 from agent.trust.fetcher import BASE_URL, SourceFetcher
 from agent.trust.local import install_root
-from agent.trust.lookup import Found, look_up
+from agent.trust.lookup import Found, look_up, require_sane_versions
 from agent.trust.tuf_internals import (
     set_reference_time,
     verified_roles,
@@ -146,7 +146,9 @@ class TrustGuard:
         rotated = self._rotated(verified_root(updater))
         for role in rotated:
             known.pop(role, None)
-        if lower := _below(_versions(verified_roles(updater, ())), known):
+        top = _versions(verified_roles(updater, ()))
+        require_sane_versions(top)
+        if lower := _below(top, known):
             raise RollbackDetected(f"older than what this device has accepted: {lower}")
         found = look_up(updater, targets, known)
         signed = verified_roles(updater, found.families)

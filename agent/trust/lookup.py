@@ -19,6 +19,7 @@ from agent.trust.tuf_internals import verified_roles
 from agent.trust.view import TrustedRelease
 from contract.errors import ContractError
 from contract.ids import is_digest
+from contract.manifest import MAX_MANIFEST_BYTES
 from contract.targets import (
     HUB_KEYS_TARGET,
     FamilyPolicy,
@@ -27,7 +28,7 @@ from contract.targets import (
     custom_from_dict,
     policy_target,
 )
-from contract.trust import TARGETS
+from contract.trust import MAX_VERSION, TARGETS
 
 _NO_RELEASE = "-"
 """Not a version: looking it up loads a family's metadata and finds nothing."""
@@ -66,6 +67,7 @@ def _look_up_family(updater: Updater, family: str, known: int, found: Found) -> 
     signed = verified_roles(updater, [family]).get(family)
     if not isinstance(signed, Targets):
         raise Untrusted(f"no key may sign for family {family}")
+    require_sane_versions({family: signed.version})
     if signed.version < known:
         raise RollbackDetected(f"{family}.json: version {signed.version}, after {known} was seen")
     found.families.append(family)
@@ -79,12 +81,21 @@ def _look_up_family(updater: Updater, family: str, known: int, found: Found) -> 
             found.refused[path] = error
 
 
+def require_sane_versions(versions: Mapping[str, int]) -> None:
+    """A version that no file name can carry would overflow the journal; raises `Malformed`."""
+    for role, version in versions.items():
+        if version > MAX_VERSION:
+            raise Malformed(f"{role}.json: a version above {MAX_VERSION}")
+
+
 def _release(path: str, family: str, target: TargetFile) -> TrustedRelease:
     digest = target.hashes.get("sha256", "")
     try:
         custom = custom_from_dict(ReleaseCustom, target.custom, path)
     except ContractError as error:
         raise Malformed(str(error)) from error
+    if not 0 < target.length <= MAX_MANIFEST_BYTES:
+        raise Malformed(f"{path}: a manifest of {target.length} bytes")
     if not is_digest(digest) or custom.family != family:
         raise Malformed(f"{path}: no SHA-256, or signed for family {custom.family}")
     return TrustedRelease(path, digest, target.length, custom)

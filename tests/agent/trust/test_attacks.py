@@ -287,6 +287,33 @@ def test_stolen_online_keys_cannot_add_a_release(world: World, seen: Device) -> 
     refuse(seen, Untrusted)
 
 
+@pytest.mark.parametrize("version", [10**9, 1 << 63, 10**30])
+def test_a_version_beyond_every_bound_is_malformed_and_not_kept(
+    world: World, seen: Device, version: int
+) -> None:
+    known = dict(seen.journal.versions)
+
+    _replace_snapshot(world, seen, bump, lambda timestamp: setattr(timestamp, "version", version))
+    refuse(seen, Malformed)
+    assert seen.journal.versions == known
+
+
+def test_a_family_key_cannot_overflow_what_the_device_keeps(world: World, seen: Device) -> None:
+    def endless(targets: Any) -> None:
+        bump(targets)
+        targets.targets["digits/1"].length = 10**30
+
+    forged = forge(
+        world.repository.files()["2.digits.json"], endless, offline(world, "family-digits")
+    )
+
+    _offer(world, seen, "digits", 3, forged)
+    view = seen.guard.refresh(["digits/1"])
+    with pytest.raises(Malformed):
+        view.release("digits/1")
+    assert seen.guard.cached_view() is not None
+
+
 def test_one_root_key_cannot_change_the_root(world: World, seen: Device) -> None:
     forged = forge(world.repository.files()["1.root.json"], bump, offline(world, "root-1"))
 
