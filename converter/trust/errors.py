@@ -47,5 +47,9 @@ class BaseRefused(SigningError):
     """The hub's metadata that should be built upon is not signed by this family's key."""
 
 
+class FamilyFull(SigningError):
+    """The family's metadata would be too long for a device to fetch."""
+
+
 class ReleaseSigned(SigningError):
     """This version was signed before, with other content."""

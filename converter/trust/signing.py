@@ -17,7 +17,13 @@ from contract.manifest import Manifest
 from contract.targets import ReleaseCustom, custom_from_dict
 from contract.trust import FAMILY_LIFETIME_MS, MAX_TARGETS_BYTES, TARGETS, metadata_name
 from converter.trust import folder
-from converter.trust.errors import BaseRefused, FamilyUnknown, MetadataDamaged, ReleaseSigned
+from converter.trust.errors import (
+    BaseRefused,
+    FamilyFull,
+    FamilyUnknown,
+    MetadataDamaged,
+    ReleaseSigned,
+)
 from converter.trust.keyfiles import load_key
 from converter.trust.metadata import add_release, expiry, parse, signed_bytes, verify
 from model.archive import open_bundle, with_trust
@@ -76,6 +82,11 @@ def sign_bundle(
     if fresh:
         _extend(family, current.highest, manifest, manifest_bytes, now_ms)
         data = signed_bytes(family, [signer])
+        if len(data) > MAX_TARGETS_BYTES:
+            raise FamilyFull(
+                f"{manifest.family} has {len(family.targets)} releases, more than its metadata can"
+                " list: start a new family"
+            )
         folder.store(keys, manifest.family, family.version, data)
         folder.export(keys)
     else:

@@ -10,6 +10,7 @@ from tuf.api.metadata import Metadata, Targets
 
 from converter.trust.errors import (
     BaseRefused,
+    FamilyFull,
     FamilyUnknown,
     KeysNotFound,
     ReleaseSigned,
@@ -116,6 +117,19 @@ def test_a_run_that_was_cut_before_the_bundle_is_repeated(world: World) -> None:
 
     assert (summary.fresh, summary.version) == (False, 2)
     assert "2.digits.json" in carried(path)
+
+
+def test_a_family_whose_metadata_is_full_is_refused_and_stays_readable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.signed("digits", "1")
+    before = read_trust(world.keys).files
+    length = len(before["2.digits.json"])
+    monkeypatch.setattr("converter.trust.signing.MAX_TARGETS_BYTES", length)
+
+    with pytest.raises(FamilyFull, match="2 releases"):
+        world.signed("digits", "2")
+    assert read_trust(world.keys).files == before
 
 
 # Two people sign
