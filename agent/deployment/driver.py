@@ -24,7 +24,7 @@ from agent.deployment.good_count import GoodCount
 from agent.deployment.machine import step
 from agent.deployment.observing import Observer
 from agent.deployment.performing import Tools
-from agent.deployment.ports import Blobs, Checkpoint, Guard, InferenceServer, Trial
+from agent.deployment.ports import Checkpoint, Guard, InferenceServer, Trial
 from agent.deployment.recovery import missing_entries, recovered
 from agent.deployment.reporting import draft_of, family_state
 from agent.deployment.results import attempt_of
@@ -44,6 +44,7 @@ from agent.deployment.waiting import backoff_ms
 from agent.deployment.worker import Runner, WorkerResult
 from agent.errors import DiskFull, PolicyRefused
 from agent.journal import Journal, JournalBroken
+from agent.ports import BlobSource
 from agent.store.layout import Layout
 from contract.deployments import Cause
 from contract.messages import MAX_FAMILIES, Assignment, FamilyState, Hardware
@@ -65,7 +66,7 @@ class Deployer:
         state_dir: Path,
         journal: Journal,
         guard: Guard,
-        blobs: Blobs,
+        blobs: BlobSource,
         server: InferenceServer,
         hardware: Hardware,
         emit: Callable[[EventDraft], None],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.deployment.ports import Blobs, Checkpoint, Guard
+from agent.deployment.ports import Checkpoint, Guard
 from agent.errors import (
     DiskFull,
     Incompatible,
@@ -20,7 +20,7 @@ from agent.errors import (
     TransportFailed,
 )
 from agent.journal import Journal, VerifiedRelease
-from agent.ports import BlobRef
+from agent.ports import BlobRef, BlobSource
 from agent.store.collection import collect, drop_staged
 from agent.store.install import is_whole, read_manifest
 from agent.store.layout import Layout, manifest_path, variant_files
@@ -66,7 +66,7 @@ class FetchParts:
     layout: Layout
     journal: Journal
     guard: Guard
-    blobs: Blobs
+    blobs: BlobSource
     hardware: Hardware
     agent_version: str | None
     checkpoint: Checkpoint

@@ -1,6 +1,7 @@
 """What the deployment asks of the parts around it, as small protocols; no implementation.
 
-The real ones are agent.trust.guard, agent.serving.client and agent.deployment.trial_process.
+The real ones are agent.trust.guard, agent.serving.client and agent.deployment.trial_process; where
+blobs come from is agent.ports.BlobSource.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from agent.ports import BlobRef
 from agent.serving.protocol import Activated, Candidate, Probed, ServerCounters, ServerStatus
 from agent.trial import TrialResult
 from agent.trust.view import TrustedView
@@ -45,19 +45,6 @@ class InferenceServer(Protocol):
 
     def probe(self, family: str, samples: int = 16) -> Probed:
         """Run golden samples through what serves."""
-
-
-class Blobs(Protocol):
-    """agent.ports.BlobSource."""
-
-    def fetch(
-        self,
-        target: str,
-        wanted: Sequence[BlobRef],
-        sink: Callable[[BlobRef, bytes], None],
-        cancelled: Callable[[], bool],
-    ) -> int:
-        """Returns the payload bytes received."""
 
 
 class Trial(Protocol):

@@ -5,6 +5,7 @@ Decides no transition (agent.deployment.machine does).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from msgspec.structs import replace
@@ -59,9 +60,11 @@ def superseded(state: Deployment, old: Attempt, by: Attempt) -> do.Report:
 
 
 def with_figures(state: Deployment, figures: Figures, **changes: Any) -> Deployment:
-    """The state with these measurements among its own."""
+    """The state with these measurements among its own; JSON has no NaN or Inf, so those stay out."""
     merged = dict(state.figures)
     for name, value in figures.items():
+        if not math.isfinite(value):
+            continue
         merged[name] = merged.get(name, 0.0) + value if name in ADDED_UP else value
     return replace(state, figures=merged, **changes)
 

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from agent.deployment import events as on
 from agent.deployment.baseline import take_baseline
@@ -22,6 +23,8 @@ from agent.errors import Crashed, DeviceError
 from agent.serving.protocol import ServerStatus
 from agent.store.layout import Layout
 from agent.store.serving_file import ServingEntry, set_family
+
+T = TypeVar("T")
 
 SERVER_PATIENCE_S = 45.0
 """How long to wait for a server that is being started again."""
@@ -44,7 +47,7 @@ class SwitchParts:
 def activate(parts: SwitchParts, state: Deployment) -> on.Activated:
     """Make the candidate answer; safe to repeat. Raises a `DeviceError` by its class."""
     candidate = candidate_of(state)
-    status = _patient_status(parts)
+    status = _patiently(parts, parts.server.status)
     baseline = take_baseline(parts.layout, parts.server, state.family, candidate, state.serving)
     figures = {}
     already = serves(status, state.family, candidate.digest)
@@ -66,21 +69,25 @@ def restore(parts: SwitchParts, state: Deployment) -> on.Restored:
     started = time.monotonic()
     write_entry(parts, state)
     parts.checkpoint("restore:written")
-    status = _patient_status(parts)
-    serving = state.serving
+    _patiently(parts, lambda: _switch_back(parts, state))
+    parts.checkpoint("restore:switched")
+    return on.Restored(figures={"restore_ms": (time.monotonic() - started) * 1000})
+
+
+def _switch_back(parts: SwitchParts, state: Deployment) -> None:
+    """A server that died and came back has read serving.json, and serves the right one already."""
+    status, serving = parts.server.status(), state.serving
     if serving is not None and not serves(status, state.family, serving.digest):
         _load(parts, state.family, serving)
         parts.server.activate(state.family, serving.digest)
     candidate = attempt_of(state).wanted.digest
     if serving is None or serving.digest != candidate:
         parts.server.unload(state.family, candidate)
-    parts.checkpoint("restore:switched")
-    return on.Restored(figures={"restore_ms": (time.monotonic() - started) * 1000})
 
 
 def load_beside(parts: SwitchParts, state: Deployment) -> None:
     """Load the candidate where it answers nobody."""
-    _patient_status(parts)
+    _patiently(parts, parts.server.status)
     _load(parts, state.family, candidate_of(state))
 
 
@@ -146,12 +153,12 @@ def _entry(
     )
 
 
-def _patient_status(parts: SwitchParts) -> ServerStatus:
-    """The server's status; one that is being started again gets some time. Raises `Crashed`."""
+def _patiently(parts: SwitchParts, work: Callable[[], T]) -> T:
+    """Do it; a server that is being started again gets some time. Raises `Crashed` after that."""
     until = time.monotonic() + parts.patience_s
     while True:
         try:
-            return parts.server.status()
+            return work()
         except Crashed:
             if time.monotonic() >= until or parts.stopping():
                 raise

@@ -182,6 +182,17 @@ def test_a_shadow_is_loaded_beside_and_activated_only_when_it_is_to_serve() -> N
     assert (state.stage, kinds(effects)) == (Stage.ACTIVATING, [do.Activate])
 
 
+def test_figures_add_up_or_are_replaced_and_are_always_numbers() -> None:
+    state, _ = walk(
+        at(Stage.FETCHING),
+        on.Failed(cause=Cause.TRANSPORT, figures={"bytes_fetched": 10.0, "bytes_full": 90.0}),
+        on.Fetched(variant="v", figures={"bytes_fetched": 5.0, "bytes_full": 80.0}),
+    )
+    assert state.figures == {"bytes_fetched": 15.0, "bytes_full": 80.0}
+    state, _ = step(state, on.Verified(figures={"odd": float("nan"), "huge": float("inf")}))
+    assert state.figures == {"bytes_fetched": 15.0, "bytes_full": 80.0}
+
+
 # --- terminal results ---------------------------------------------------------------------------
 
 
