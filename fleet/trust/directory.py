@@ -1,7 +1,7 @@
 """The hub's `tuf/` directory: signed metadata, one file a version, read anew each time.
 
-A file that is there is whole, and the highest version is the one in force. What one operation adds
-is written in an order that leaves the old state in force until its last file stands.
+A file that is there is whole. `in-force.json` says which versions belong together; it is written
+last, so that an operation that was cut short leaves the old state in force and can be repeated.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from contract.errors import MalformedTrust
@@ -35,6 +36,8 @@ from fleet.trust.verification import (
     read_targets,
 )
 
+IN_FORCE = "in-force.json"
+"""Role -> version, of what offline keys signed."""
 SNAPSHOTS_KEPT = 16
 """Old snapshots stay for whoever reads the directory while it changes."""
 
@@ -82,13 +85,14 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 def read_trust(directory: Path) -> Trust | None:
     """None before the first import; raises `MetadataDamaged` when the files do not verify."""
-    versions = _versions(directory)
-    if ROOT not in versions or TARGETS not in versions:
+    versions = _in_force(directory)
+    if versions is None:
         return None
     try:
-        roots = [_read(directory, metadata_name(ROOT, v)) for v in sorted(versions[ROOT])]
+        newest = versions.get(ROOT, 0)
+        roots = [_read(directory, metadata_name(ROOT, n + 1)) for n in range(newest)]
         root = read_roots(roots)
-        name = metadata_name(TARGETS, max(versions[TARGETS]))
+        name = metadata_name(TARGETS, versions.get(TARGETS, 0))
         data = _read(directory, name)
         targets = File(name, data, read_targets(root, name, data))
         families = {
@@ -121,11 +125,14 @@ def highest_snapshot(directory: Path) -> int:
 
 
 def write_trust(directory: Path, trust: Trust) -> None:
-    """Families before the targets that delegate to them, and the first root last of all."""
+    """Every file, then the one that puts them in force."""
     for file in [*trust.families.values(), trust.targets]:
         _write(directory, file.name, file.data)
     for version, data in enumerate(trust.roots, start=1):
         _write(directory, metadata_name(ROOT, version), data)
+    versions = {name: file.signed.version for name, file in trust.families.items()}
+    versions |= {ROOT: len(trust.roots), TARGETS: trust.targets.signed.version}
+    _write(directory, IN_FORCE, msgspec.json.encode(versions, order="sorted"))
 
 
 def write_fresh(directory: Path, fresh: Fresh) -> None:
@@ -142,12 +149,21 @@ def read_version(directory: Path, role: str, version: int) -> bytes:
     return _read(directory, metadata_name(role, version))
 
 
-def _read_family(
-    directory: Path, targets: Targets, family: str, versions: dict[str, list[int]]
-) -> File:
+def _in_force(directory: Path) -> dict[str, int] | None:
+    if not (directory / IN_FORCE).exists():
+        return None
+    try:
+        return msgspec.json.decode(_read(directory, IN_FORCE), type=dict[str, int])
+    except msgspec.MsgspecError as error:
+        raise MetadataDamaged(
+            f"{directory / IN_FORCE}: not readable; restore it from the hub's backup"
+        ) from error
+
+
+def _read_family(directory: Path, targets: Targets, family: str, versions: dict[str, int]) -> File:
     if family not in versions:
         raise TrustRefused(f"{family}.json is missing")
-    name = metadata_name(family, max(versions[family]))
+    name = metadata_name(family, versions[family])
     data = _read(directory, name)
     return File(name, data, read_family(targets, family, name, data))
 
