@@ -60,7 +60,7 @@ def superseded(state: Deployment, old: Attempt, by: Attempt) -> do.Report:
 
 
 def with_figures(state: Deployment, figures: Figures, **changes: Any) -> Deployment:
-    """The state with these measurements among its own; JSON has no NaN or Inf, so those stay out."""
+    """The state with these measurements among its own. JSON has no NaN or Inf: they stay out."""
     merged = dict(state.figures)
     for name, value in figures.items():
         if not math.isfinite(value):
