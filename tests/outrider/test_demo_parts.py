@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -130,7 +131,7 @@ def test_a_gap_and_a_repetition_are_both_seen() -> None:
 
 
 def test_only_refusals_with_a_cause_count() -> None:
-    events = [
+    events: list[dict[str, Any]] = [
         {"device": "a", "phase": "fetching", "cause": None},
         {"device": "a", "phase": "rejected", "cause": "tampered"},
         {"device": "b", "phase": "committed", "cause": None},
@@ -139,7 +140,7 @@ def test_only_refusals_with_a_cause_count() -> None:
 
 
 def test_bytes_are_those_that_the_device_measured() -> None:
-    events = [
+    events: list[dict[str, Any]] = [
         {"device": "a", "figures": {"bytes_fetched": 10.0, "bytes_full": 100.0}},
         {"device": "b", "figures": {"bytes_fetched": 10.0}},
         {"device": "c", "figures": None},
