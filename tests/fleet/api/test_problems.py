@@ -1,0 +1,55 @@
+"""What a status is taken to mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleet.api.problems import LOW_DISK_BYTES, problems
+
+WELL: dict[str, Any] = {
+    "broker": {"connected": True},
+    "storage": {"free_bytes": 10 * LOW_DISK_BYTES},
+    "tuf": {"versions": {"root": 1}, "expired": [], "soon": []},
+    "rollouts": {"open": []},
+    "devices": {"enrolled": 3, "silent": 0, "on_hold": 0},
+    "rejected": [],
+}
+
+
+def test_a_hub_that_is_well_has_no_problems() -> None:
+    assert problems(WELL) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"broker": {"connected": False}}, "no connection to its broker"),
+        ({"storage": {"free_bytes": 1}}, "less than 1 GiB"),
+        ({"tuf": {"versions": {}, "expired": [], "soon": []}}, "outrider keys init"),
+        ({"tuf": {"versions": {"root": 1}, "expired": ["digits"], "soon": []}}, "offline keys"),
+        ({"tuf": {"versions": {"root": 1}, "expired": [], "soon": ["timestamp"]}}, "its log"),
+        ({"devices": {"enrolled": 3, "silent": 2, "on_hold": 0}}, "2 of 3 devices are silent"),
+        ({"devices": {"enrolled": 3, "silent": 0, "on_hold": 1}}, "1 devices rolled back"),
+        (
+            {"rejected": [{"count": 5, "error": "BadSignature", "last_topic": "t"}]},
+            "5 messages were refused, last BadSignature on t",
+        ),
+    ],
+)
+def test_each_problem_is_one_line_with_what_to_do(change: dict[str, Any], words: str) -> None:
+    found = problems(WELL | change)
+    assert len(found) == 1
+    assert words in found[0]
+    assert "\n" not in found[0]
+
+
+def test_a_paused_rollout_is_a_problem_and_a_running_one_is_none() -> None:
+    rows = [
+        {"id": "r1", "target": "digits/1", "status": status, "reason": "two failed"}
+        for status in ("running", "paused")
+    ]
+    found = problems(WELL | {"rollouts": {"open": rows}})
+    assert len(found) == 1
+    assert "outrider rollout why r1" in found[0]
