@@ -93,7 +93,11 @@ def digest_of(data: bytes) -> str:
 
 def require_digest(data: bytes, expected: str, what: str) -> bytes:
     """Return `data` when its SHA-256 is `expected`; raise `DigestMismatch` that names `what`."""
-    actual = digest_of(data)
+    require_same_digest(digest_of(data), expected, what)
+    return data
+
+
+def require_same_digest(actual: str, expected: str, what: str) -> None:
+    """Raise `DigestMismatch` that names `what`, for bytes that were hashed piece by piece."""
     if actual != expected:
         raise DigestMismatch(f"{what}: expected sha256 {expected[:16]}…, got {actual[:16]}…")
-    return data

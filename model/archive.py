@@ -9,6 +9,7 @@ directories, links) is refused, and nothing is ever extracted to a path that an 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import struct
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from contract.ids import require_digest
+from contract.ids import require_digest, require_same_digest
 from contract.manifest import (
     MAX_MANIFEST_BYTES,
     FileRef,
@@ -38,6 +39,7 @@ MAX_TRUST_FILES = 64
 MAX_MEMBERS = 256
 _MAX_DIRECTORY_BYTES = MAX_MEMBERS * 256
 
+_PIECE = 1 << 20
 _MANIFEST = "manifest.json"
 _FILES = "files/"
 _TRUST = "trust/"
@@ -90,8 +92,7 @@ class Bundle:
     def read(self, ref: FileRef) -> bytes:
         """One file's bytes; raises `BrokenBundle`, or `DigestMismatch` when they were altered."""
         data = self._read(_FILES + ref.path, ref.length)
-        if len(data) != ref.length:
-            raise BrokenBundle(f"{ref.path}: {len(data)} bytes; the manifest says {ref.length}")
+        _require_length(len(data), ref)
         return require_digest(data, ref.digest, ref.path)
 
     def trust(self) -> dict[str, bytes]:
@@ -100,19 +101,32 @@ class Bundle:
         return {name[len(_TRUST) :]: self._read(name, MAX_TRUST_BYTES) for name in names}
 
     def check(self) -> None:
-        """Read everything once; raises what `read` and `trust` raise."""
+        """Read everything once, piece by piece; raises what `read` and `trust` raise."""
         for ref in _refs(self.manifest):
-            self.read(ref)
+            self._check(ref)
         self.trust()
 
+    def _check(self, ref: FileRef) -> None:
+        info = self._info(_FILES + ref.path, ref.length)
+        sha256 = hashlib.sha256()
+        with _damage_named(ref.path), self._archive.open(info) as member:
+            while piece := member.read(_PIECE):
+                sha256.update(piece)
+        _require_length(info.file_size, ref)
+        require_same_digest(sha256.hexdigest(), ref.digest, ref.path)
+
     def _read(self, name: str, limit: int) -> bytes:
+        info = self._info(name, limit)
+        with _damage_named(name):
+            return self._archive.read(info)
+
+    def _info(self, name: str, limit: int) -> zipfile.ZipInfo:
         info = self._members.get(name)
         if info is None:
             raise BrokenBundle(f"{self._path.name} has no {name}")
         if info.file_size > limit:
             raise BrokenBundle(f"{name}: {info.file_size} bytes; at most {limit}")
-        with _damage_named(name):
-            return self._archive.read(info)
+        return info
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -185,6 +199,11 @@ def _always(data: bytes) -> Callable[[], bytes]:
 
 def _reader(bundle: Bundle, ref: FileRef) -> Callable[[], bytes]:
     return lambda: bundle.read(ref)
+
+
+def _require_length(length: int, ref: FileRef) -> None:
+    if length != ref.length:
+        raise BrokenBundle(f"{ref.path}: {length} bytes; the manifest says {ref.length}")
 
 
 def _refs(manifest: Manifest) -> list[FileRef]:

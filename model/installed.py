@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from contract.errors import DigestMismatch
-from contract.ids import require_digest
+from contract.ids import require_digest, require_same_digest
 from contract.manifest import MAX_MANIFEST_BYTES, FileRef, Manifest, Variant, decode_manifest
 from model.errors import BrokenBundle
 from model.golden import GoldenSamples, decode_golden
@@ -84,8 +84,7 @@ def _check_file(path: Path, ref: FileRef) -> None:
         _check_length(file, ref)
         while piece := file.read(_PIECE):
             sha256.update(piece)
-    if sha256.hexdigest() != ref.digest:
-        raise DigestMismatch(f"{ref.path}: expected sha256 {ref.digest[:16]}…, got another")
+    require_same_digest(sha256.hexdigest(), ref.digest, ref.path)
 
 
 def _check_length(file: IO[bytes], ref: FileRef) -> None:
