@@ -145,8 +145,8 @@ def _check_classes(profile: ReferenceProfile, classes: ClassReference) -> None:
     spec = class_spec(profile)
     if spec is None or len(spec.shape) < 2 or spec.shape[-1] != len(classes.counts):
         raise MalformedProfile("profile: its classes are not those of one of its outputs")
-    if min(classes.counts) < 0:
-        raise MalformedProfile("profile: a class has a negative count")
+    if min(classes.counts) < 0 or sum(classes.counts) > 1 << 53:
+        raise MalformedProfile("profile: a class has a count that nothing can have counted")
     check_binning(classes.confidence, CONFIDENCE_BINS, "confidence")
     check_binning(classes.entropy, FEATURE_BINS, "entropy")
 

@@ -159,6 +159,7 @@ Change = Callable[[dict[str, Any]], object]
         lambda p: p["classes"].update(output="other"),
         lambda p: p["classes"]["counts"].append(0),
         lambda p: p["classes"]["counts"].__setitem__(0, -1),
+        lambda p: p["classes"]["counts"].__setitem__(0, 1 << 60),
         lambda p: p["classes"]["confidence"]["edges"].pop(),
         lambda p: p["classes"]["entropy"].update(n=1),
         lambda p: p["outputs"][0].update(shape=[10]),
