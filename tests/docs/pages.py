@@ -54,9 +54,10 @@ def command_lines(page: Path) -> Iterator[tuple[list[str], bool]]:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True) if _CALL.search(line) else []
             programs = [n for n, word in enumerate(words) if word.rpartition("/")[2] == "outrider"]
-            for start in programs[:1]:
+            for start in programs:
                 if start == 0 or words[start - 1] == "--":
                     yield words[start + 1 :], True
+                    break
     for code in inline_code(page):
         if code.startswith("outrider "):
             yield shlex.split(code)[1:], False
