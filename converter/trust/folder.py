@@ -6,6 +6,10 @@ here and not by the hub. Knows where things stand; decides nothing about them.
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +56,23 @@ def prepare(directory: Path) -> None:
         private_folder(folder)
 
 
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """One signer at a time: two would give two releases the same version.
+
+    Raises `KeysNotFound` when there is no such folder.
+    """
+    try:
+        handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _no_keys(directory) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def has_trust(directory: Path) -> bool:
     """Whether the first root was signed here."""
     return (directory / "metadata" / metadata_name(ROOT, 1)).exists()
@@ -74,7 +95,7 @@ def export(directory: Path) -> Path:
 def read_trust(directory: Path) -> SignedTrust:
     """Raises `KeysNotFound` when there is none, `MetadataDamaged` when it does not verify."""
     if not has_trust(directory):
-        raise KeysNotFound(f"{directory} holds no keys: run `outrider keys init` first")
+        raise _no_keys(directory)
     newest, roots = _newest(directory)
     root = _root_chain(roots)
     files = {metadata_name(ROOT, number + 1): data for number, data in enumerate(roots)}
@@ -83,6 +104,10 @@ def read_trust(directory: Path) -> SignedTrust:
     for name in _delegated(targets):
         families[name] = verify(targets, name, *_load(newest, name, files))
     return SignedTrust(root, targets, families, files)
+
+
+def _no_keys(directory: Path) -> KeysNotFound:
+    return KeysNotFound(f"{directory} holds no keys: run `outrider keys init` first")
 
 
 def _newest(directory: Path) -> tuple[dict[str, tuple[int, bytes]], list[bytes]]:

@@ -45,7 +45,7 @@ class KeysSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     directory: Path
     trust_file: Path
-    """For the hub: `outrider hub trust` or POST /trust."""
+    """For the hub: `outrider publish` or POST /trust."""
     created: list[str]
     """Names of the private keys that this run made."""
     families: list[str]
@@ -70,14 +70,15 @@ def init_keys(
     check_passphrase(passphrase)
     folder.prepare(directory)
     created: list[str] = []
-    if not folder.has_trust(directory):
-        _first_trust(directory, families, hub_keys, passphrase, now_ms, created)
-    trust = folder.read_trust(directory)
-    _require_hub(trust.root, trust.targets, hub_keys)
-    added = [family for family in dict.fromkeys(families) if family not in trust.families]
-    if added:
-        _add_families(directory, trust.targets, added, passphrase, now_ms, created)
-    return _summary(directory, created)
+    with folder.exclusive(directory):
+        if not folder.has_trust(directory):
+            _first_trust(directory, families, hub_keys, passphrase, now_ms, created)
+        trust = folder.read_trust(directory)
+        _require_hub(trust.root, trust.targets, hub_keys)
+        added = [family for family in dict.fromkeys(families) if family not in trust.families]
+        if added:
+            _add_families(directory, trust.targets, added, passphrase, now_ms, created)
+        return _summary(directory, created)
 
 
 def _first_trust(

@@ -69,6 +69,21 @@ def sign_bundle(
     with open_bundle(bundle) as opened:
         opened.check()
         manifest, manifest_bytes = opened.manifest, opened.manifest_bytes
+    with folder.exclusive(keys):
+        members, summary = _sign(manifest, manifest_bytes, keys, passphrase, base, now_ms)
+    with_trust(bundle, bundle, members)
+    return summary
+
+
+def _sign(
+    manifest: Manifest,
+    manifest_bytes: bytes,
+    keys: Path,
+    passphrase: bytes,
+    base: bytes | None,
+    now_ms: int,
+) -> tuple[dict[str, bytes], SignedSummary]:
+    """The bundle's trust members; the folder holds them too when this returns."""
     trust = folder.read_trust(keys)
     if manifest.family not in trust.families:
         raise FamilyUnknown(
@@ -94,8 +109,7 @@ def sign_bundle(
     members = {metadata_name(manifest.family, family.version): data}
     targets_name = metadata_name(TARGETS, trust.targets.version)
     members[targets_name] = trust.files[targets_name]
-    with_trust(bundle, bundle, members)
-    return _summary(family, manifest.target, manifest_bytes, fresh)
+    return members, _summary(family, manifest.target, manifest_bytes, fresh)
 
 
 def _current(trust: folder.SignedTrust, family: str, base: bytes | None) -> _Current:

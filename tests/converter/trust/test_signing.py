@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,20 @@ def test_a_family_whose_metadata_is_full_is_refused_and_stays_readable(
 
 
 # Two people sign
+
+
+def test_two_signatures_at_once_take_two_versions(world: World) -> None:
+    paths = [write_release(world.directory / f"{n}.bundle", "digits", n) for n in "123"]
+
+    with ThreadPoolExecutor() as pool:
+        signed = pool.map(
+            lambda path: sign_bundle(path, world.keys, PASSPHRASE, now_ms=START_MS), paths
+        )
+        summaries = list(signed)
+
+    assert {summary.version for summary in summaries} == {2, 3, 4}
+    assert {summary.counter for summary in summaries} == {1, 2, 3}
+    assert len(read_trust(world.keys).families["digits"].targets) == 3
 
 
 def second_workstation(world: World) -> Path:
