@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -30,43 +31,61 @@ _ROLLOUT = (
     "updated_at_ms",
     "finished_at_ms",
 )
+_COUNTED = dict.fromkeys(FAILURES, "failed") | {
+    Outcome.TIMED_OUT: "timed_out",
+    Outcome.SUCCEEDED: "succeeded",
+    Outcome.UNPROVEN: "unproven",
+    Outcome.SUPERSEDED: "superseded",
+}
 FIRSTS = ("device-failed", "revert", "restored")
 
 
+@dataclass(frozen=True)
+class Standing:
+    """So many devices of one wave that stand alike."""
+
+    wave: int
+    status: DeviceStatus
+    outcome: Outcome | None
+    devices: int
+    assigned_at_ms: int | None
+    """When the first of them was assigned something."""
+
+
 def rollout(
-    row: Rollout, devices: Sequence[RolloutDevice], firsts: dict[str, int], whole: bool
+    row: Rollout, standings: Sequence[Standing], firsts: Mapping[str, int]
 ) -> dict[str, Any]:
-    """`firsts`: when a decision of each kind was first taken; `whole`: device by device."""
+    """`firsts`: when a decision of each kind was first taken."""
     spec = spec_of(row)
-    progress = [progress_of(device) for device in devices]
     told = msgspec.to_builtins(spec)
-    found = {name: getattr(row, name) for name in _ROLLOUT} | {
+    return {name: getattr(row, name) for name in _ROLLOUT} | {
         "excluded": told.pop("excluded"),
         "spec": told,
-        "counts": counts(progress),
+        "counts": counts(standings),
         "timings": _timings(row, firsts),
-        "waves": _waves(row, spec.sizes, progress),
+        "waves": _waves(row, spec.sizes, standings),
     }
-    return found | ({"devices": [_device(p) for p in progress]} if whole else {})
 
 
-def counts(devices: Sequence[Progress]) -> dict[str, int]:
+def devices(rows: Sequence[RolloutDevice]) -> dict[str, Any]:
+    """What the whole rollout shows beside its head."""
+    return {"devices": [_device(progress_of(row)) for row in rows]}
+
+
+def counts(standings: Iterable[Standing]) -> dict[str, int]:
     """How many devices stand where. `untouched` is waiting and skipped together."""
     found = {status.value: 0 for status in DeviceStatus if status is not DeviceStatus.DONE}
-    for device in devices:
-        if device.status is not DeviceStatus.DONE:
-            found[device.status.value] += 1
-    outcomes = [device.outcome for device in devices]
-    failed = FAILURES - {Outcome.TIMED_OUT}
-    return found | {
-        "total": len(devices),
-        "untouched": sum(device.status in UNTOUCHED for device in devices),
-        "succeeded": outcomes.count(Outcome.SUCCEEDED),
-        "unproven": outcomes.count(Outcome.UNPROVEN),
-        "timed_out": outcomes.count(Outcome.TIMED_OUT),
-        "superseded": outcomes.count(Outcome.SUPERSEDED),
-        "failed": sum(outcome in failed for outcome in outcomes),
-    }
+    names = ("total", "untouched", "succeeded", "unproven", "timed_out", "superseded", "failed")
+    found |= dict.fromkeys(names, 0)
+    for standing in standings:
+        found["total"] += standing.devices
+        if standing.status is not DeviceStatus.DONE:
+            found[standing.status.value] += standing.devices
+        if standing.status in UNTOUCHED:
+            found["untouched"] += standing.devices
+        if standing.outcome is not None:
+            found[_COUNTED[standing.outcome]] += standing.devices
+    return found
 
 
 def decision(row: Decision) -> dict[str, Any]:
@@ -125,7 +144,7 @@ def _plan_words(found: StartPlan) -> list[str]:
     return lines
 
 
-def _timings(row: Rollout, firsts: dict[str, int]) -> dict[str, float | int | None]:
+def _timings(row: Rollout, firsts: Mapping[str, int]) -> dict[str, float | int | None]:
     started = row.created_at_ms
 
     def after(action: str) -> float | None:
@@ -141,11 +160,11 @@ def _timings(row: Rollout, firsts: dict[str, int]) -> dict[str, float | int | No
     }
 
 
-def _waves(row: Rollout, sizes: list[int], progress: list[Progress]) -> list[dict[str, Any]]:
+def _waves(row: Rollout, sizes: list[int], standings: Sequence[Standing]) -> list[dict[str, Any]]:
     found = []
     for index, cumulative in enumerate(sizes):
-        members = [p for p in progress if p.wave == index]
-        times = [p.assigned_at_ms for p in members if p.assigned_at_ms is not None]
+        members = [standing for standing in standings if standing.wave == index]
+        times = [s.assigned_at_ms for s in members if s.assigned_at_ms is not None]
         found.append(
             {
                 "index": index,

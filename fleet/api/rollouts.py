@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Path, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from contract.deployments import Outcome
 from fleet.api import rollout_shapes as shapes
 from fleet.api.access import Actor, Hub, audited
 from fleet.api.bodies import ResumeBody, RollbackBody, RolloutBody
@@ -19,7 +21,8 @@ from fleet.rollouts.effects import Effects
 from fleet.rollouts.loading import find_rollout, rows_of
 from fleet.rollouts.rollback import roll_back
 from fleet.rollouts.starting import plan_start, start
-from fleet.storage.schema import Decision, Rollout
+from fleet.rollouts.views import DeviceStatus
+from fleet.storage.schema import Decision, Rollout, RolloutDevice
 
 router = APIRouter(tags=["rollouts"])
 RolloutId = Annotated[str, Path(max_length=63)]
@@ -61,7 +64,8 @@ def rollouts(
                 | ((Rollout.created_at_ms == last.created_at_ms) & (Rollout.id < last.id))
             )
         found = list(session.scalars(wanted.limit(limit + 1)))
-        return page(found, limit, lambda row: row.id, lambda row: _shape(session, row, False))
+        heads = _heads(session, found)
+        return page(found, limit, lambda row: row.id, lambda row: heads[row.id])
 
 
 @router.get("/rollouts/{rollout}")
@@ -131,14 +135,33 @@ def _steered(hub: HubServices, rollout: str, effects: Effects) -> dict[str, Any]
 
 def _show(hub: HubServices, rollout: str) -> dict[str, Any]:
     with hub.storage.reading() as session:
-        return _shape(session, find_rollout(session, rollout), True)
+        row = find_rollout(session, rollout)
+        return _heads(session, [row])[row.id] | shapes.devices(rows_of(session, row.id))
 
 
-def _shape(session: Session, row: Rollout, whole: bool) -> dict[str, Any]:
-    wanted = (
-        select(Decision.action, func.min(Decision.at_ms))
-        .where(Decision.rollout == row.id, Decision.action.in_(shapes.FIRSTS))
-        .group_by(Decision.action)
+def _heads(session: Session, rows: Sequence[Rollout]) -> dict[str, dict[str, Any]]:
+    """Rollouts by id, counted in the database: a page must not load every device of each."""
+    ids = [row.id for row in rows]
+    at = RolloutDevice
+    alike = (at.rollout, at.wave, at.status, at.outcome)
+    counted = select(*alike, func.count(), func.min(at.assigned_at_ms)).group_by(*alike)
+    standings: dict[str, list[shapes.Standing]] = {}
+    for rollout, wave, status, outcome, count, since in session.execute(
+        counted.where(at.rollout.in_(ids))
+    ):
+        standing = shapes.Standing(
+            wave, DeviceStatus(status), Outcome(outcome) if outcome else None, count, since
+        )
+        standings.setdefault(rollout, []).append(standing)
+    taken = (
+        select(Decision.rollout, Decision.action, func.min(Decision.at_ms))
+        .where(Decision.rollout.in_(ids), Decision.action.in_(shapes.FIRSTS))
+        .group_by(Decision.rollout, Decision.action)
     )
-    firsts = dict(session.execute(wanted).tuples().all())
-    return shapes.rollout(row, rows_of(session, row.id), firsts, whole)
+    firsts: dict[str, dict[str, int]] = {}
+    for rollout, action, at_ms in session.execute(taken):
+        firsts.setdefault(rollout, {})[action] = at_ms
+    return {
+        row.id: shapes.rollout(row, standings.get(row.id, []), firsts.get(row.id, {}))
+        for row in rows
+    }
