@@ -1,7 +1,8 @@
 """The four units' own command lines, run as systemd runs them, but for the paths.
 
-Real broker, hub, inference server and agent, each with a notification socket of its own. What the
-units promise of each other is tried with SIGKILL.
+Real broker, hub, inference server with a model, and agent, each with a notification socket of its
+own and within its unit's limits (tests/systemd/sandbox.py). What the units promise of each other is
+tried with SIGKILL.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from agent import __main__ as agent_main
+from agent.deployment.trial_process import run_trial
 from agent.enrol import enroll
 from agent.errors import DeviceError
 from agent.serving import __main__ as serving_main
@@ -29,17 +31,14 @@ from contract.enrolment import encode_enrolment
 from fleet.broker import write_broker_files
 from fleet.config import read_config
 from fleet.devices import add_device
+from tests.agent.serving import tiny_models as tiny
 from tests.fleet.harness import HubDirectory, make_template
 from tests.mosquitto import mosquitto_path
-from tests.systemd.units import ROOT, read_unit
+from tests.systemd.sandbox import can_filter
+from tests.systemd.units import ROOT, UNITS, read_unit
 
 PATIENCE_S = 60.0
-
-# MemoryDenyWriteExecute=, as far as this kernel knows it (PR_SET_MDWE, Linux 6.3): the command may
-# make no memory executable.
-_NO_NEW_CODE = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); " + (
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
+SANDBOX = Path(__file__).with_name("sandbox.py")
 
 
 class Service:
@@ -72,9 +71,7 @@ class Service:
             command[0] = sys.executable
         else:
             command[0] = mosquitto_path()
-        if self.unit.one("Service", "MemoryDenyWriteExecute") == "yes":
-            return [sys.executable, "-c", _NO_NEW_CODE, *command]
-        return command
+        return [sys.executable, str(SANDBOX), self.unit.name, *command]
 
     def await_word(self, word: str) -> None:
         """Until the program has told the service manager this."""
@@ -126,7 +123,18 @@ def hub_directory(place: Path) -> HubDirectory:
 
 
 @pytest.fixture(scope="module")
-def services(place: Path, hub_directory: HubDirectory) -> Iterator[dict[str, Service]]:
+def release(place: Path) -> tiny.Release:
+    """What serves at boot."""
+    (place / "state").mkdir()
+    release = tiny.install(place / "state", "1", tiny.scaled(1.0))
+    tiny.serve_at_boot(place / "state", release)
+    return release
+
+
+@pytest.fixture(scope="module")
+def services(
+    release: tiny.Release, place: Path, hub_directory: HubDirectory
+) -> Iterator[dict[str, Service]]:
     """All four, started in an order that no unit asks for; stopped in none either."""
     paths = {
         "/var/lib/outrider-hub": str(hub_directory.hub),
@@ -180,6 +188,34 @@ def test_the_agent_leaves_inference_to_its_unit(services: dict[str, Service], pl
     assert status(place)["server"] == "its own unit's"
     served = ServerClient(control_socket(place / "state")).status()
     assert served.pid == services["outrider-inference"].process.pid
+
+
+def test_a_model_answers_within_the_limits_of_its_unit(
+    services: dict[str, Service], release: tiny.Release, place: Path
+) -> None:
+    client = ServerClient(control_socket(place / "state"))
+    assert client.status().families[release.family].digest == release.digest
+    assert client.probe(release.family, 4).agreement == 1.0
+
+
+def test_a_trial_runs_within_the_limits_of_the_agents_unit(
+    services: dict[str, Service], release: tiny.Release
+) -> None:
+    command = (sys.executable, str(SANDBOX), "outrider-agent", sys.executable, "-m", "agent.trial")
+    result = run_trial(
+        release.directory, release.variant, release.digest, lambda: False, command=command
+    )
+    assert result.agreement == 1.0
+
+
+def test_the_limits_are_real(tmp_path: Path) -> None:
+    if not can_filter():
+        pytest.skip("systemd or libseccomp is not installed here")
+    program = f"import os; os.chown({str(tmp_path)!r}, os.getuid(), os.getgid())"
+    for unit in UNITS:
+        command = [sys.executable, str(SANDBOX), unit, sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "PermissionError" in done.stderr, unit
 
 
 def test_inference_outlives_the_control_process(services: dict[str, Service], place: Path) -> None:
