@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import socket
@@ -52,6 +53,7 @@ def serve(directory: Path, *, external_broker: bool = False) -> None:
     """
     settings = read_settings()
     config = read_config(directory)
+    _log_to_stderr()
     ready = directory / "run" / READY_FILE
     ready.unlink(missing_ok=True)  # of a hub that was killed
     with (
@@ -174,6 +176,12 @@ def _stops_on_signals(server: uvicorn.Server) -> Generator[None, None, None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _log_to_stderr() -> None:
+    """For the journal of systemd, which adds the time. Does nothing where logging is set up."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plug-in
 
 
 def _say_ready(path: Path, config: HubConfig, settings: ProcessSettings) -> None:

@@ -32,7 +32,6 @@ def upgrade(engine: Engine) -> None:
             )
         if found == scripts.get_current_head():
             return
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plug-in
         _LOG.info("migrating the database from %s", found or "nothing")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
