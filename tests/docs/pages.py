@@ -10,8 +10,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/*/*.md")])
+PROJECT = Path(__file__).parents[2]
+PAGES = sorted(
+    [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), *PROJECT.glob("examples/*/*.md")]
+)
 
 _FENCE = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", flags=re.M | re.S)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -21,7 +23,7 @@ _INLINE = re.compile(r"`([^`\n]+)`")
 
 def name(page: Path) -> str:
     """As pytest shows it."""
-    return str(page.relative_to(ROOT))
+    return str(page.relative_to(PROJECT))
 
 
 def links(page: Path) -> list[str]:

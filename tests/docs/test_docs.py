@@ -11,10 +11,33 @@ import pytest
 import typer
 
 from contract.deployments import Cause, Outcome
+from contract.messages import ProbationPolicy
+from contract.trust import (
+    DAY_MS,
+    FAMILY_LIFETIME_MS,
+    LIFETIME_MS,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+)
+from fleet import assignments, ca, enrolment
+from fleet.trust.freshness import RESIGN_AFTER_MS
 from outrider.commands import app
-from tests.docs.pages import PAGES, ROOT, anchors, blocks, command_lines, inline_code, links, name
+from tests.docs.pages import (
+    PAGES,
+    PROJECT,
+    anchors,
+    blocks,
+    command_lines,
+    inline_code,
+    links,
+    name,
+)
 
 ROOMS = ("contract", "model", "converter", "agent", "fleet", "outrider", "tests", "docs", "systemd")
+FOLDER = PROJECT / "docs"
+HOUR_MS = 3_600_000
 _TEST = re.compile(r"\btest_[a-z0-9_]+\b")
 _FILE = re.compile(rf"^(?:{'|'.join(ROOMS)})(?!/v1)(?:/[\w.-]+)+/?$")
 _ALTERNATIVES = re.compile(r"[a-z]+(\|[a-z]+)+")
@@ -24,8 +47,8 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
 @functools.cache
 def names_of_tests() -> set[str]:
-    text = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    files = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    text = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    files = {path.stem for path in (PROJECT / "tests").rglob("test_*.py")}
     return files | set(re.findall(r"def (test_[a-z0-9_]+)\(", text))
 
 
@@ -51,7 +74,7 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
 def test_every_file_that_is_named_exists(page: Path) -> None:
     for code in inline_code(page):
         if _FILE.match(code):
-            assert (ROOT / code).exists(), code
+            assert (PROJECT / code).exists(), code
 
 
 @every_page
@@ -62,32 +85,57 @@ def test_every_command_parses(page: Path) -> None:
 
 @every_page
 def test_commands_of_make_exist(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.M))
     for code in [*inline_code(page), *blocks(page)]:
         assert set(re.findall(r"^make ([a-z]+)\b", code, flags=re.M)) <= targets, code
 
 
 def test_operations_explains_every_cause() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (FOLDER / "operations.md").read_text()
     table = page.partition("| cause |")[2].partition("\n\n")[0]
     explained = set(re.findall(r"`([a-z-]+)`", table))
     assert {cause.value for cause in Cause} - explained == {"operator", "internal"}
 
 
+def test_operations_tells_the_lifetimes_that_the_programs_use() -> None:
+    days = {role: ms // DAY_MS for role, ms in LIFETIME_MS.items()}
+    assigned = assignments.LIFETIME_MS // DAY_MS
+    reissued = assigned - assignments.REISSUE_MS // DAY_MS
+    said = [
+        f"| timestamp, snapshot | {days[TIMESTAMP]} day, {days[SNAPSHOT]} days | the hub, every"
+        f" {RESIGN_AFTER_MS // HOUR_MS} hours |",
+        f"| a family's metadata | {FAMILY_LIFETIME_MS // DAY_MS} days |",
+        f"| targets | {days[TARGETS]} days |",
+        f"| root | {days[ROOT]} days |",
+        f"| a device's certificate | {ca.DEVICE_DAYS} days |",
+        f"| the hub's and the broker's certificates | {ca.SERVER_DAYS} days |",
+        f"| an assignment | {assigned} days | the hub, every {reissued} days",
+        f"| an enrolment file | {enrolment.LIFETIME_MS // HOUR_MS} hour |",
+    ]
+    page = (FOLDER / "operations.md").read_text()
+    for line in said:
+        assert line in page, line
+
+
+def test_the_readme_tells_how_much_proof_a_commit_needs() -> None:
+    needed = ProbationPolicy().min_inferences
+    assert f"once it has answered {needed} requests well" in (PROJECT / "README.md").read_text()
+
+
 def test_the_glossary_knows_every_outcome() -> None:
-    page = (ROOT / "docs" / "glossary.md").read_text()
+    page = (FOLDER / "glossary.md").read_text()
     line = next(line for line in page.splitlines() if line.startswith("| **Outcome**"))
     assert all(outcome.value in line for outcome in Outcome)
 
 
 def test_the_glossary_is_in_order_and_names_each_word_once() -> None:
-    page = (ROOT / "docs" / "glossary.md").read_text()
+    page = (FOLDER / "glossary.md").read_text()
     words = [word.lower() for word in re.findall(r"^\| \*\*([^*]+)\*\*", page, flags=re.M)]
     assert words == sorted(set(words))
 
 
 def test_the_table_of_decisions_is_whole() -> None:
-    folder = ROOT / "docs" / "adr"
+    folder = FOLDER / "adr"
     records = {path.name for path in folder.glob("0*.md")}
     assert records == {link for link in links(folder / "README.md") if link.startswith("0")}
     for record in sorted(records):
