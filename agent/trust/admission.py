@@ -21,16 +21,22 @@ from contract.errors import BadSignature, ContractError
 from contract.messages import Assignment, Command, FamilyAssignment
 from contract.variants import version_key
 
+MAX_SEQ_LEAP = 1 << 20
+"""A thief of the hub's key must not use up the numbers that the hub needs once it has a new one."""
+
 M = TypeVar("M", Assignment, Command)
 
 
 def check_assignment(data: bytes, view: TrustedView, device: str, known_seq: int) -> Assignment:
     """Open a sealed assignment. Raises `Untrusted`, `Malformed`, `PolicyRefused` (another device,
-    expired) or `RollbackDetected` (a seq below the known one; the same seq may come again).
+    expired, a seq too far ahead) or `RollbackDetected` (a seq below the known one; the same seq
+    may come again).
     """
     assignment = _open(Assignment, data, view, device)
     if assignment.seq < known_seq:
         raise RollbackDetected(f"assignment {assignment.seq} is older than {known_seq}, which came")
+    if assignment.seq > known_seq + MAX_SEQ_LEAP:
+        raise PolicyRefused(f"assignment {assignment.seq} leaps too far ahead of {known_seq}")
     for family, wanted in assignment.families.items():
         if wanted.target.partition("/")[0] != family:
             raise Malformed(f"assignment: {wanted.target} stands under family {family}")

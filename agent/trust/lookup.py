@@ -114,8 +114,9 @@ def _hub_keys(top: Targets) -> HubKeys:
 
 
 def _counters(top: Targets, families: Iterable[str]) -> dict[str, int]:
-    counters = {}
-    for family in families:
+    # A family whose policy is gone stays in, so that the journal's own floor holds on.
+    counters = dict.fromkeys(families, 0)
+    for family in counters:
         try:
             name = policy_target(family)
             if name in top.targets:

@@ -17,3 +17,11 @@ def world(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def device(world: World, tmp_path: Path) -> Device:
     return Device(world, tmp_path / "tuf")
+
+
+@pytest.fixture
+def seen(world: World, device: Device) -> Device:
+    """A device that knows release 1, on version 2 of the timestamp."""
+    world.publish("digits", "1")
+    device.guard.refresh(["digits/1"])
+    return device

@@ -16,7 +16,7 @@ from agent.errors import (
     RollbackDetected,
     Untrusted,
 )
-from agent.trust.admission import admit, check_assignment, check_command
+from agent.trust.admission import MAX_SEQ_LEAP, admit, check_assignment, check_command
 from agent.trust.view import TrustedRelease, TrustedView
 from contract.envelope import Envelope, PrivateKey, key_id, seal
 from contract.messages import Assignment, Command, FamilyAssignment, Verb
@@ -61,6 +61,11 @@ def test_the_hub_s_assignment_for_this_device_is_opened() -> None:
     assert check_assignment(assignment(), VIEW, "cam-1", 6).families["digits"] == WANTED
 
 
+def test_a_hub_that_was_restored_may_leap_ahead_a_little() -> None:
+    leapt = assignment(seq=7 + MAX_SEQ_LEAP)
+    assert check_assignment(leapt, VIEW, "cam-1", 7).seq == 7 + MAX_SEQ_LEAP
+
+
 def test_the_same_assignment_may_come_again() -> None:
     assert check_assignment(assignment(), VIEW, "cam-1", 7).seq == 7
 
@@ -72,6 +77,7 @@ def test_the_same_assignment_may_come_again() -> None:
         (assignment(), "cam-2", 0, PolicyRefused),
         (assignment(expires_at_ms=NOW), "cam-1", 0, PolicyRefused),
         (assignment(), "cam-1", 8, RollbackDetected),
+        (assignment(seq=8 + MAX_SEQ_LEAP), "cam-1", 7, PolicyRefused),
         (assignment(families={"words": WANTED}), "cam-1", 0, Malformed),
         (assignment().replace(b"payload", b"payl0ad"), "cam-1", 0, Malformed),
         (command(), "cam-1", 0, Malformed),
@@ -83,6 +89,7 @@ def test_the_same_assignment_may_come_again() -> None:
         "foreign",
         "expired",
         "replayed",
+        "leaping",
         "family-mismatch",
         "broken",
         "command-as-assignment",

@@ -1,0 +1,71 @@
+"""What an attacker offers to a device, and what a device must then do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tuf.api.metadata import MetaFile
+
+from agent.errors import DeviceError
+from contract.trust import encode_trust
+from tests.trust.ceremony import HOUR_MS, Device, World
+from tests.trust.forgery import bump, forge, offline, stolen_online
+
+
+def resign(world: World) -> None:
+    """The hub's next timestamp and snapshot."""
+    world.now_ms += 7 * HOUR_MS
+    assert world.repository.sign_online(world.now_ms)
+
+
+def refuse(device: Device, kind: type[DeviceError], match: str | None = None) -> None:
+    """The refresh fails by this class, and what was known before still is."""
+    before = device.guard.cached_view()
+    with pytest.raises(kind, match=match) as caught:
+        device.guard.refresh(["digits/1"])
+    assert caught.type is kind
+    after = device.guard.cached_view()
+    assert before is not None
+    assert after is not None
+    assert after.releases == before.releases
+
+
+def import_root(world: World, change: Any) -> None:
+    files = world.repository.files()
+    files["2.root.json"] = forge(files["1.root.json"], change, offline(world, "root-1", "root-2"))
+    offered = {n: d for n, d in files.items() if n != "timestamp.json" and "snapshot" not in n}
+    world.repository.import_trust(encode_trust(offered))
+
+
+def offer(world: World, device: Device, role: str, version: int, data: bytes) -> None:
+    """A thief of the online keys makes the snapshot list this file."""
+    device.source.replaced[f"{version}.{role}.json"] = data
+
+    def listing(snapshot: Any) -> None:
+        bump(snapshot)
+        snapshot.meta[f"{role}.json"] = MetaFile(version)
+
+    replace_snapshot(world, device, listing)
+
+
+def replace_snapshot(world: World, device: Device, change: Any, also: Any = bump) -> None:
+    files = world.repository.files()
+    old = max(int(n.split(".")[0]) for n in files if n.endswith(".snapshot.json"))
+    forged = forge(files[f"{old}.snapshot.json"], change, [stolen_online(world, "snapshot")])
+    replace_linked(world, device, f"{old + 1}.snapshot.json", forged, also)
+
+
+def replace_linked(world: World, device: Device, name: str, data: bytes, also: Any = bump) -> None:
+    """Offer a file; for a snapshot, with a timestamp that names it."""
+    device.source.replaced[name] = data
+    if name == "timestamp.json":
+        return
+
+    def naming(timestamp: Any) -> None:
+        also(timestamp)
+        timestamp.snapshot_meta = MetaFile(int(name.split(".")[0]))
+
+    device.source.replaced["timestamp.json"] = forge(
+        world.repository.files()["timestamp.json"], naming, [stolen_online(world, "timestamp")]
+    )
