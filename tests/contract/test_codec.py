@@ -107,6 +107,13 @@ def test_a_field_out_of_its_bounds_is_malformed_and_named(field: str, value: obj
         codec.decode(m.Death, json.dumps(data).encode())
 
 
+def test_a_version_of_many_digits_is_unsupported_in_few_words() -> None:
+    data = b'{"kind":"tuf-index","v":%b}' % (b"9" * 4000)
+    with pytest.raises(UnsupportedVersion) as caught:
+        codec.decode(m.TufIndex, data)
+    assert len(str(caught.value)) < 100
+
+
 def test_negative_counts_are_refused() -> None:
     data = golden_bytes("report").replace(b'"inferences":120', b'"inferences":-1')
     with pytest.raises(MalformedMessage, match="inferences"):
