@@ -50,8 +50,11 @@ def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path) -> None:
         text = re.sub(r"^ExecStart=\S+", f"ExecStart={program}", read_unit(name).text, flags=re.M)
         (tmp_path / f"{name}.service").write_text(text)
     units = [str(tmp_path / f"{name}.service") for name in UNITS]
-    done = analyze("verify", "--man=no", "--recursive-errors=no", *units)
-    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    done = analyze("verify", "--man=no", *units)
+    # The machine's own units may have their faults; those are not ours.
+    assert [line for line in done.stderr.splitlines() if "outrider-" in line] == []
+    if "--recursive-errors" in analyze("--help").stdout:
+        assert analyze("verify", "--man=no", "--recursive-errors=no", *units).returncode == 0
 
 
 def test_systemd_rates_the_exposure_of_each_unit_as_ok(unit: Unit) -> None:
