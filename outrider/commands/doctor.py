@@ -108,7 +108,14 @@ def _hub(path: Path) -> Iterator[Finding]:
 
 
 def _device(directory: Path) -> Iterator[Finding]:
-    if not (directory / "identity").is_dir():
+    try:
+        enrolled = (directory / "identity").is_dir()
+    except OSError as error:
+        # The service's user owns a device's state; the other findings are worth having without it.
+        detail = f"{directory}: {error.strerror}: ask as the user that owns it"
+        yield Finding("device", "warning", detail)
+        return
+    if not enrolled:
         yield Finding("device", "absent", f"no identity in {directory}")
         return
     from agent.errors import DeviceError

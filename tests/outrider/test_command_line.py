@@ -200,3 +200,14 @@ def test_doctor_says_what_is_absent_and_does_not_fail_for_it(
     shown = capsys.readouterr().out
     assert "no operator configuration" in shown
     assert "no identity" in shown
+
+
+def test_doctor_goes_on_without_a_state_directory_that_it_cannot_look_into(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Too long a name stands for no permission, which root always has.
+    monkeypatch.setenv("OUTRIDER_STATE_DIR", "/" + "x" * 300)
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "device: " in shown
+    assert "python: " in shown
