@@ -124,7 +124,7 @@ def show(id: Id, config: Config = None, json: Json = False) -> None:
 
     \b
     Example:
-        outrider rollout show r-1
+        outrider rollout show r1
     """
     with connect(config) as hub:
         found = hub.get(f"rollouts/{id}")
@@ -145,7 +145,7 @@ def watch(id: Id, config: Config = None, json: Json = False) -> None:
 
     \b
     Example:
-        outrider rollout watch r-1
+        outrider rollout watch r1
     """
     with connect(config) as hub:
         found = hub.get(f"rollouts/{id}")
@@ -175,7 +175,7 @@ def why(id: Id, config: Config = None, json: Json = False) -> None:
 
     \b
     Example:
-        outrider rollout why r-1
+        outrider rollout why r1
     """
     with connect(config) as hub:
         head = hub.get(f"rollouts/{id}/why", limit=1)["rollout"]
@@ -193,7 +193,7 @@ def pause(id: Id, config: Config = None, json: Json = False) -> None:
 
     \b
     Example:
-        outrider rollout pause r-1
+        outrider rollout pause r1
     """
     _steer(id, "pause", config, json)
 
@@ -211,7 +211,7 @@ def resume(
 
     \b
     Example:
-        outrider rollout resume r-1
+        outrider rollout resume r1
     """
     _steer(id, "resume", config, json, {"accept_unproven": True} if accept_unproven else None)
 
@@ -222,7 +222,7 @@ def abort(id: Id, config: Config = None, json: Json = False) -> None:
 
     \b
     Example:
-        outrider rollout abort r-1
+        outrider rollout abort r1
     """
     _steer(id, "abort", config, json)
 

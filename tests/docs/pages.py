@@ -53,13 +53,19 @@ def command_lines(page: Path) -> Iterator[tuple[list[str], bool]]:
     A whole line stands in a block; inline code may leave required arguments out.
     """
     for block in blocks(page):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True) if _CALL.search(line) else []
-            programs = [n for n, word in enumerate(words) if word.rpartition("/")[2] == "outrider"]
-            for start in programs:
-                if start == 0 or words[start - 1] == "--":
-                    yield words[start + 1 :], True
-                    break
+        for arguments in calls(block):
+            yield arguments, True
     for code in inline_code(page):
         if code.startswith("outrider "):
             yield shlex.split(code)[1:], False
+
+
+def calls(text: str) -> Iterator[list[str]]:
+    """The arguments of each line that calls `outrider`, perhaps as another user."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True) if _CALL.search(line) else []
+        programs = [n for n, word in enumerate(words) if word.rpartition("/")[2] == "outrider"]
+        for start in programs:
+            if start == 0 or words[start - 1] == "--":
+                yield words[start + 1 :]
+                break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.docs.pages import (
     PROJECT,
     anchors,
     blocks,
+    calls,
     command_lines,
     inline_code,
     links,
@@ -164,6 +166,18 @@ def parse(arguments: list[str], whole: bool) -> None:
         return
     # Inline code may leave out what a sentence does not need: then only its options are checked.
     command.make_context("outrider", rest, resilient_parsing=not whole)
+
+
+def every_command(command: Any) -> Iterator[Any]:
+    for child in getattr(command, "commands", {}).values():
+        yield from every_command(child)
+    yield command
+
+
+def test_the_examples_in_the_help_parse() -> None:
+    for command in every_command(typer.main.get_command(app)):
+        for arguments in calls(command.help or ""):
+            parse(arguments, whole=True)
 
 
 @pytest.mark.parametrize(
