@@ -146,13 +146,16 @@ class _Fetch:
             self._finished = []
 
     def _send(self, step: Step) -> None:
-        """A refusal means that the connection is gone; `reconnected` then asks anew."""
-        if step.subscribe:
-            topics = [blob_topic(ref.digest) for ref in step.subscribe]
+        """A refusal means that the connection is gone; `reconnected` then asks anew.
+
+        What is wanted from the hub is also asked for at the broker again: it may have got the blob
+        in the moment in which nobody here expected one.
+        """
+        topics = [blob_topic(ref.digest) for ref in (*step.subscribe, *step.want)]
+        if topics:
             self._collector.expect(topics)
             self._connection.subscribe(topics)
         if step.want:
-            self._collector.expect(blob_topic(ref.digest) for ref in step.want)
             blobs = [ref.digest for ref in step.want]
             _LOG.info("the broker lacks %d blobs of %s: asking the hub", len(blobs), self._target)
             message = Want(device=self._device, target=self._target, blobs=blobs)
