@@ -95,11 +95,14 @@ def owed_assignments(session: Session, epoch: str, key: Ed25519PrivateKey) -> li
 
 
 def mark_assignments(session: Session, sent: Sequence[Sealed], epoch: str) -> None:
-    """The broker holds these. One that was changed meanwhile stays owed: its number is higher."""
+    """The broker holds these. One that was changed meanwhile stays owed: its number is higher.
+
+    One of a device that was removed meanwhile is not marked: its topics are owed a clearing.
+    """
     for each in sent:
         session.execute(
             update(Device)
-            .where(Device.name == each.device)
+            .where(Device.name == each.device, Device.status == "enrolled")
             .values(published_seq=each.mark, published_epoch=epoch)
         )
 

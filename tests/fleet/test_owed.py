@@ -195,3 +195,18 @@ def test_a_device_may_have_what_it_is_assigned_and_nothing_else(hub: HubServices
         unassign(session, "cam-1", "digits", NOW)
     with hub.storage.reading() as session:
         assert owed.allowed_blobs(session, "cam-1", "digits/1", digests) == []
+
+
+@pytest.mark.usefixtures("released")
+def test_a_device_removed_while_its_assignment_was_sent_is_still_owed_a_clearing(
+    hub: HubServices,
+) -> None:
+    give(hub, "cam-1")
+    sent = assignments(hub)
+
+    remove_device(hub, "cam-1")
+    with hub.storage.session() as session:
+        owed.mark_assignments(session, sent, EPOCH)
+
+    with hub.storage.reading() as session:
+        assert owed.owed_clearings(session, EPOCH) == ["cam-1"]
