@@ -69,7 +69,7 @@ def run_hub(
             stack.callback(broker.stop)
             broker.start()
         woken = threading.Event()
-        link = Link(_link_settings(config, authority), woken)
+        link = Link(_link_settings(config, authority), woken, clock)
         services = HubServices(
             directory=directory,
             config=config,

@@ -25,7 +25,7 @@ from contract.messages import Epoch
 from contract.topics import epoch_topic, every_device
 from fleet.ca import HUB_USER
 from fleet.ingest import UP_CHANNELS, Incoming
-from fleet.ports import LinkStatus
+from fleet.ports import Clock, LinkStatus
 
 _LOG = logging.getLogger(__name__)
 QUEUE_LENGTH = 20_000
@@ -63,13 +63,15 @@ class Outgoing:
 class Link:
     """The client `hub`. `generation` counts connections: 0 before the first."""
 
-    def __init__(self, settings: LinkSettings, woken: threading.Event) -> None:
+    def __init__(self, settings: LinkSettings, woken: threading.Event, clock: Clock) -> None:
         """`woken` is set whenever the publisher should look at what is owed."""
         self.incoming: queue.Queue[Incoming] = queue.Queue(QUEUE_LENGTH)
         self.generation = 0
         self.epoch: str | None = None
         """The epoch that the publisher established; read by `status`."""
         self._settings = settings
+        self._clock = clock
+        self._connected_since_ms = 0
         self._woken = woken
         self._connected = threading.Event()
         self._epoch_seen = threading.Event()
@@ -99,11 +101,13 @@ class Link:
 
     def status(self) -> LinkStatus:
         """How things stand right now."""
+        connected = self._connected.is_set()
         return LinkStatus(
-            connected=self._connected.is_set(),
+            connected=connected,
             epoch=self.epoch,
             received=self._received,
             queued=self.incoming.qsize(),
+            connected_since_ms=self._connected_since_ms if connected else None,
         )
 
     @property
@@ -191,6 +195,7 @@ class Link:
         self._epoch_seen.clear()
         self._epoch_found = None
         self.generation += 1
+        self._connected_since_ms = self._clock()
         client.subscribe([(epoch_topic(), 1), *((every_device(c), 1) for c in UP_CHANNELS)])
         self._connected.set()
         self._woken.set()

@@ -31,6 +31,8 @@ class LinkStatus:
     """Messages taken from the broker since the start."""
     queued: int
     """Messages that wait for the ingest thread."""
+    connected_since_ms: int | None
+    """None while there is no connection: then the silence of devices says nothing."""
 
 
 class OutgoingLink(Protocol):

@@ -30,9 +30,10 @@ def tick(hub: HubServices, now_ms: int) -> None:
     """
     failure: Exception | None = None
     changed = False
+    hearing_since_ms = hub.link.status().connected_since_ms
     for rollout in _due(hub):
         try:
-            changed |= _move(hub, rollout, now_ms)
+            changed |= _move(hub, rollout, now_ms, hearing_since_ms)
         except Exception as error:  # noqa: BLE001 - the boundary of one rollout; raised below
             _LOG.error("rollout %s could not be moved: %s", rollout, error)
             failure = error
@@ -48,23 +49,23 @@ def _due(hub: HubServices) -> list[str]:
         return [row.id for row in open_rollouts(session)] + unsettled_rollouts(session)
 
 
-def _move(hub: HubServices, rollout: str, now_ms: int) -> bool:
+def _move(hub: HubServices, rollout: str, now_ms: int, hearing_since_ms: int | None) -> bool:
     """Look first without the write lock: most ticks have nothing to do."""
     with hub.storage.reading() as session:
         row = session.get_one(Rollout, rollout)
         if _is_judged(row) and uncounted(session, row):
             pass
-        elif plan(load_view(session, row), now_ms) == Plan():
+        elif plan(load_view(session, row, True, hearing_since_ms), now_ms) == Plan():
             return False
     with hub.storage.session() as session:
-        return _apply(session, session.get_one(Rollout, rollout), now_ms)
+        return _apply(session, session.get_one(Rollout, rollout), now_ms, hearing_since_ms)
 
 
-def _apply(session: Session, rollout: Rollout, now_ms: int) -> bool:
+def _apply(session: Session, rollout: Rollout, now_ms: int, hearing_since_ms: int | None) -> bool:
     rows = {row.device: row for row in rows_of(session, rollout.id)}
     counted = count_reports(session, rollout, rows) if _is_judged(rollout) else True
     session.flush()
-    view = load_view(session, rollout, counted)
+    view = load_view(session, rollout, counted, hearing_since_ms)
     decided = plan(view, now_ms)
     for progress in decided.progress:
         save_progress(rows[progress.device], progress)

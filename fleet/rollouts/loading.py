@@ -62,7 +62,12 @@ def unsettled_rollouts(session: Session) -> list[str]:
     return sorted(session.scalars(wanted))
 
 
-def load_view(session: Session, rollout: Rollout, counted: bool = True) -> RolloutView:
+def load_view(
+    session: Session,
+    rollout: Rollout,
+    counted: bool = True,
+    hearing_since_ms: int | None = 0,
+) -> RolloutView:
     """The rollout with its devices by position; of one that is over, the unsettled ones alone."""
     return RolloutView(
         id=rollout.id,
@@ -74,6 +79,7 @@ def load_view(session: Session, rollout: Rollout, counted: bool = True) -> Rollo
         wave=rollout.wave,
         devices=tuple(_devices(session, rollout)),
         reports_counted=counted,
+        hearing_since_ms=hearing_since_ms,
     )
 
 

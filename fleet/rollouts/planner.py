@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from contract.deployments import FAILURES
 from fleet.rollouts.gates import Gate, Verdict, judge, tally, told
-from fleet.rollouts.progress import observe
+from fleet.rollouts.progress import is_late, observe
 from fleet.rollouts.views import (
     UNTOUCHED,
     DeviceStatus,
@@ -190,7 +190,7 @@ def revert(view: RolloutView, reason: str, evidence: dict[str, Any]) -> Revert:
 def _revert_on(view: RolloutView, now_ms: int) -> tuple[Decision, ...]:
     """Done when each device is back, or has been silent for as long as a device may."""
     back = [p.progress for p in view.devices if p.progress.status is DeviceStatus.REVERTING]
-    if any(p.deadline_ms is None or now_ms < p.deadline_ms for p in back):
+    if not all(is_late(view, p, now_ms) for p in back):
         return ()
     restored = sum(d.progress.status is DeviceStatus.REVERTED for d in view.devices)
     silent = [p.device for p in back]

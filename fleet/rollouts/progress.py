@@ -14,6 +14,8 @@ from contract.messages import FamilyState, Result
 from fleet.rollouts.views import DeviceStatus as Is
 from fleet.rollouts.views import Kind, Progress, RolloutView, Sighting, Spec
 
+RECONNECT_MS = 180_000
+"""Devices that lost their broker are back within a minute or so (full jitter), and report then."""
 _SETTLED = frozenset({Phase.COMMITTED, Phase.PROBATION})
 """Phases of the *new* assignment in which what serves stays."""
 
@@ -36,6 +38,20 @@ def needed_inferences(spec: Spec) -> int:
     return spec.min_inferences if spec.probation.evidence is Evidence.LIVE else 0
 
 
+def is_late(view: RolloutView, progress: Progress, now_ms: int) -> bool:
+    """Whether the deadline has passed on a device that the hub could have heard.
+
+    Silence while the hub itself was down, or without its broker, is no evidence against a release:
+    a device gets time to reconnect and report before it counts.
+    """
+    if progress.deadline_ms is None or view.hearing_since_ms is None:
+        return False
+    assigned_ms = progress.deadline_ms - view.spec.deadline_s * 1_000
+    if view.hearing_since_ms <= assigned_ms:
+        return now_ms >= progress.deadline_ms
+    return now_ms >= max(progress.deadline_ms, view.hearing_since_ms + RECONNECT_MS)
+
+
 def _waiting(progress: Progress, sighting: Sighting) -> Progress:
     if not sighting.revoked:
         return progress
@@ -52,7 +68,7 @@ def _under_way(view: RolloutView, progress: Progress, seen: Sighting, now_ms: in
         ended = _judged(view, now, seen, result, now_ms)
         if ended is not None:
             return ended
-    if progress.deadline_ms is not None and now_ms >= progress.deadline_ms:
+    if is_late(view, progress, now_ms):
         why = _why_late(view, progress, seen, result)
         return _end(now, Outcome.TIMED_OUT, Cause.DEADLINE, why, now_ms)
     return now

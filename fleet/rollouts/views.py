@@ -159,3 +159,5 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceView, ...] = ()
     reports_counted: bool = True
     """Whether every stored report is in `traffic`; until then no wave passes."""
+    hearing_since_ms: int | None = 0
+    """Since when the hub has been connected to its broker; None: devices cannot be heard."""

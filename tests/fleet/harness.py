@@ -61,12 +61,20 @@ class SilentLink:
     """A link to nowhere that counts how often it was woken."""
 
     woken: int = 0
+    connected_since_ms: int | None = 0
 
     def wake(self) -> None:
         self.woken += 1
 
     def status(self) -> LinkStatus:
-        return LinkStatus(connected=False, epoch=None, received=0, queued=0)
+        since_ms = self.connected_since_ms
+        return LinkStatus(
+            connected=since_ms is not None,
+            epoch=None,
+            received=0,
+            queued=0,
+            connected_since_ms=since_ms,
+        )
 
 
 @dataclass

@@ -28,7 +28,7 @@ def make_link(hub: HubServices) -> Link:
     settings = LinkSettings(
         "127.0.0.1", 1, hub.directory / "ca" / "root.crt", Path(certificate), Path(key)
     )
-    return Link(settings, threading.Event())
+    return Link(settings, threading.Event(), lambda: 0)
 
 
 def deliver(link: Link, topic: str, payload: bytes) -> None:

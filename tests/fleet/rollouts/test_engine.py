@@ -193,3 +193,20 @@ def test_a_rollout_that_cannot_be_read_does_not_hold_up_the_others(six: StoredFl
     with pytest.raises(Exception, match="waves"):
         six.step()
     assert six.actions(good) == ["start", "assign"]
+
+
+def test_a_hub_that_was_down_beyond_the_deadline_takes_no_good_release_back(
+    six: StoredFleet,
+) -> None:
+    rollout = six.start("2", waves=["100%"], soak_s=0)
+    six.bad = ""
+    tick(six.hub, six.clock())
+    link = six.hub.link
+    assert isinstance(link, SilentLink)
+    six.clock.now_ms += 3_600_000
+    link.connected_since_ms = None
+    tick(six.hub, six.clock())
+    link.connected_since_ms = six.clock()
+    tick(six.hub, six.clock())
+    assert six.run(rollout) == "completed"
+    assert {row.outcome for row in six.rows(rollout).values()} == {"succeeded"}

@@ -133,6 +133,26 @@ def test_silence_is_timed_out_at_the_deadline_and_not_before() -> None:
     assert found.detail.startswith("silent")
 
 
+@pytest.mark.parametrize(
+    ("hearing_since_s", "after_s", "late"),
+    [
+        (-60, 100, True),  # the hub could hear it all the time
+        (None, 9_999, False),  # the hub hears nobody
+        (90, 100, False),  # it was deaf in between: the device may be on its way back
+        (90, 90 + 179, False),
+        (90, 90 + 180, True),
+        (5_000, 5_000, False),  # a hub that was down beyond the deadline
+    ],
+)
+def test_silence_that_the_hub_could_not_have_heard_is_no_evidence(
+    hearing_since_s: int | None, after_s: int, late: bool
+) -> None:
+    since_ms = None if hearing_since_s is None else START_MS + hearing_since_s * 1_000
+    view = replace(VIEW, hearing_since_ms=since_ms, spec=replace(VIEW.spec, deadline_s=100))
+    found = look(Sighting(owner="r1"), after_s=after_s, view=view)
+    assert (found.outcome is Outcome.TIMED_OUT) is late
+
+
 def test_a_success_after_the_deadline_is_recorded_and_changes_nothing() -> None:
     late = look(Sighting(owner="r1"), after_s=100)
     found = look(seen(last=result(Outcome.SUCCEEDED)), late, after_s=200)
