@@ -33,6 +33,13 @@ RESERVED_FAMILIES = frozenset({*TOP_ROLES, "policy", "hub-keys", "ca"})
 DAY_MS = 86_400_000
 LIFETIME_MS = {ROOT: 365 * DAY_MS, TARGETS: 90 * DAY_MS, SNAPSHOT: 7 * DAY_MS, TIMESTAMP: DAY_MS}
 FAMILY_LIFETIME_MS = 90 * DAY_MS
+_WARN_BEFORE_MS = {
+    ROOT: 30 * DAY_MS,
+    TARGETS: 21 * DAY_MS,
+    SNAPSHOT: 2 * DAY_MS,
+    TIMESTAMP: DAY_MS // 4,
+}
+_FAMILY_WARN_BEFORE_MS = 14 * DAY_MS
 ISSUED_AT = "issued_at_ms"
 """The field of timestamp.json that raises every device's clock floor."""
 
@@ -68,6 +75,11 @@ def check_family(name: str) -> str:
     if name in RESERVED_FAMILIES:
         raise InvalidId(f"family {name!r} is a name that TUF or a policy already has: take another")
     return name
+
+
+def warn_before_ms(role: str) -> int:
+    """How long before its expiry a role is due. Root takes two people, so it is told of first."""
+    return _WARN_BEFORE_MS.get(role, _FAMILY_WARN_BEFORE_MS)
 
 
 def metadata_name(role: str, version: int) -> str:

@@ -22,6 +22,7 @@ from fleet.errors import BlobMissing, FleetError
 from fleet.link import Link, LinkDown, Outgoing
 from fleet.metadata_feed import MetadataFeed
 from fleet.ports import HubServices
+from fleet.seen_metadata import read_seen
 from fleet.wants import WantLimiter
 
 _LOG = logging.getLogger(__name__)
@@ -120,11 +121,15 @@ class Publisher:
             return
         self._looked_at_ms, self._look_at_metadata = now_ms, False
         try:
-            self._hub.repository.sign_online(now_ms)
+            self._hub.repository.sign_online(now_ms, self._seen(now_ms))
             self._link.send(self._feed.changes(now_ms))
         except FleetError as error:
             # Devices go on with what they have; their assignments and commands must not wait.
             _LOG.error("the TUF metadata cannot be published: %s", error)
+
+    def _seen(self, now_ms: int) -> dict[str, int]:
+        with self._hub.storage.reading() as session:
+            return read_seen(session, now_ms).versions
 
     def _reissue(self, now_ms: int) -> None:
         if now_ms - self._reissued_at_ms >= REISSUE_EVERY_MS:

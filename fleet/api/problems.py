@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
+
+from contract.trust import SNAPSHOT, TIMESTAMP
 
 LOW_DISK_BYTES = 1 << 30
 
@@ -35,14 +38,26 @@ def _trust(status: Mapping[str, Any]) -> list[str]:
             f"trust metadata {role!r} has expired: devices take no new release; {_do(role)}"
         )
     for role in tuf["soon"]:
-        found.append(f"trust metadata {role!r} expires soon: {_do(role)}")
+        at = day(tuf["expiries"][role])
+        found.append(f"trust metadata {role!r} expires soon, on {at}: {_do(role)}")
+    for role, version in tuf["lost"].items():
+        found.append(
+            f"devices have seen version {version} of {role!r}, and this hub holds"
+            f" {tuf['versions'][role]}: they refuse what it publishes as a rollback. Restored from"
+            " a backup? Publish again what was published since: trust.json and the bundles"
+        )
+    if tuf["beyond"]:
+        found.append(
+            f"{', '.join(tuf['beyond'])}: reports numbers of signed metadata that this hub cannot"
+            " have signed. A lie, or stolen online keys: `outrider keys rotate DIR online` ends it"
+        )
     return found
 
 
 def _do(role: str) -> str:
-    if role in ("snapshot", "timestamp"):
+    if role in (SNAPSHOT, TIMESTAMP):
         return "the hub signs it itself: look at its log"
-    return "sign it again with the offline keys"
+    return f"sign it again with the offline keys: `outrider keys renew DIR {role}`, then publish"
 
 
 def _rollouts(status: Mapping[str, Any]) -> list[str]:
@@ -71,3 +86,8 @@ def _devices(status: Mapping[str, Any]) -> list[str]:
         last = status["rejected"][0]
         found.append(f"{total} messages were refused, last {last['error']} on {last['last_topic']}")
     return found
+
+
+def day(at_ms: int) -> str:
+    """UTC, e.g. 2031-05-01."""
+    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).strftime("%Y-%m-%d")

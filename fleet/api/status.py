@@ -11,12 +11,13 @@ from fastapi import APIRouter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from contract.trust import SNAPSHOT, TIMESTAMP
+from contract.trust import warn_before_ms
 from fleet.api import shapes
 from fleet.api.access import Actor, Hub
 from fleet.api.problems import problems
 from fleet.ports import HubServices
 from fleet.rollouts.loading import open_rollouts
+from fleet.seen_metadata import lost, read_seen
 from fleet.storage.schema import (
     Blob,
     Device,
@@ -28,9 +29,8 @@ from fleet.storage.schema import (
 )
 
 router = APIRouter(tags=["status"])
-_HOUR_MS = 3_600_000
-SOON_MS = {TIMESTAMP: 6 * _HOUR_MS, SNAPSHOT: 48 * _HOUR_MS}
-USUALLY_SOON_MS = 7 * 24 * _HOUR_MS
+MAX_NAMED = 8
+"""Devices that a problem names."""
 
 
 @router.get("/status")
@@ -46,7 +46,7 @@ def status(hub: Hub, who: Actor) -> dict[str, Any]:
             "api_port": hub.config.api_port,
             "broker_port": hub.config.broker_port,
             "broker": asdict(hub.link.status()),
-            "tuf": _tuf(hub, now_ms),
+            "tuf": _tuf(hub, session, now_ms),
             "devices": _devices(session, now_ms),
             "rollouts": _rollouts(session),
             "releases": _count(session, Release.target),
@@ -66,16 +66,20 @@ def program_version() -> str:
         return "0"
 
 
-def _tuf(hub: HubServices, now_ms: int) -> dict[str, Any]:
+def _tuf(hub: HubServices, session: Session, now_ms: int) -> dict[str, Any]:
     expiries = hub.repository.expiries()
-    expired = sorted(role for role, at_ms in expiries.items() if at_ms <= now_ms)
-    soon = sorted(
-        role
-        for role, at_ms in expiries.items()
-        if now_ms < at_ms <= now_ms + SOON_MS.get(role, USUALLY_SOON_MS)
-    )
+    soon = {role for role, at_ms in expiries.items() if at_ms <= now_ms + warn_before_ms(role)}
+    expired = {role for role, at_ms in expiries.items() if at_ms <= now_ms}
     versions = hub.repository.versions()
-    return {"versions": versions, "expiries": expiries, "expired": expired, "soon": soon}
+    seen = read_seen(session, now_ms)
+    return {
+        "versions": versions,
+        "expiries": expiries,
+        "expired": sorted(expired),
+        "soon": sorted(soon - expired),
+        "lost": lost(seen.versions, versions),
+        "beyond": seen.beyond[:MAX_NAMED],
+    }
 
 
 def _devices(session: Session, now_ms: int) -> dict[str, int]:

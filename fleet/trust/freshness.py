@@ -13,10 +13,11 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-from contract.trust import ISSUED_AT, LIFETIME_MS, SNAPSHOT, TIMESTAMP
+from contract.trust import ISSUED_AT, LIFETIME_MS, MAX_VERSION, SNAPSHOT, TIMESTAMP
 from fleet.trust.directory import File, Fresh, Trust
 
 RESIGN_AFTER_MS = 6 * 3_600_000
+MS_A_VERSION = 60_000
 S = TypeVar("S", Snapshot, Timestamp)
 
 
@@ -27,11 +28,27 @@ def snapshot_meta(trust: Trust) -> dict[str, MetaFile]:
     return {name: _meta(file) for name, file in files.items()}
 
 
-def is_due(trust: Trust, last: Fresh | None, now_ms: int) -> bool:
-    """Whether content changed, or the last signature is older than six hours."""
+def is_due(trust: Trust, last: Fresh | None, now_ms: int, passing: int = 0) -> bool:
+    """Whether content changed, the last signature is older than six hours, or its version is not
+    above `passing`, which devices have seen."""
     if last is None or last.snapshot.meta != snapshot_meta(trust):
         return True
-    return now_ms - issued_at_ms(last) >= RESIGN_AFTER_MS
+    return last.timestamp.version < passing or now_ms - issued_at_ms(last) >= RESIGN_AFTER_MS
+
+
+def believable(now_ms: int) -> int:
+    """The highest version that a device can truly have seen of this hub.
+
+    More than one a minute since 1970 is not believed: an honest hub never comes near, and a lying
+    device that pushes the hub there leaves it numbers for centuries.
+    """
+    return min(now_ms // MS_A_VERSION, MAX_VERSION // 2)
+
+
+def number_to_pass(seen: Mapping[str, int], now_ms: int) -> int:
+    """What a hub that was restored from a backup must sign above: the highest that was seen."""
+    stated = (seen.get(role, 0) for role in (SNAPSHOT, TIMESTAMP))
+    return max((version for version in stated if version <= believable(now_ms)), default=0)
 
 
 def sign(
@@ -41,7 +58,8 @@ def sign(
     now_ms: int,
     taken: int,
 ) -> Fresh:
-    """The next snapshot and timestamp. `taken`: the highest version on disk, readable or not.
+    """The next snapshot and timestamp. `taken`: the highest version on disk, readable or not, or
+    seen by devices.
 
     Both always get the same version. The time of issue never goes back, or devices that saw a
     later one would call this one expired.

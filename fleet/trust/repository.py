@@ -99,23 +99,26 @@ class Repository:
         digest = digest_of(manifest_bytes)
         return Accepted(manifest.target, digest, custom, file.signed.version)
 
-    def sign_online(self, now_ms: int) -> bool:
+    def sign_online(self, now_ms: int, seen: Mapping[str, int] | None = None) -> bool:
         """Sign snapshot and timestamp again when content changed or they are six hours old.
 
-        Returns whether it signed; False also before there is any trust.
+        `seen`: role -> the highest version that any device reports. A hub restored from a backup
+        signs above it at once, since devices refuse what is older. Returns whether it signed; False
+        also before there is any trust.
         """
+        passing = freshness.number_to_pass(seen or {}, now_ms)
         with exclusive(self.directory):
             trust = read_trust(self.directory)
             if trust is None:
                 return False
             last = read_fresh(self.directory, trust.root)
-            if not freshness.is_due(trust, last, now_ms):
+            if not freshness.is_due(trust, last, now_ms, passing):
                 return False
             signers = {role: online.signer(self.keys, role) for role in (SNAPSHOT, TIMESTAMP)}
             for role, signer in signers.items():
                 if trust.root.roles[role].keyids != [signer.public_key.keyid]:
                     raise OnlineKeysDamaged(f"{role}.pem is not the key that root.json names")
-            taken = tuf_directory.highest_snapshot(self.directory)
+            taken = max(tuf_directory.highest_snapshot(self.directory), passing)
             fresh = freshness.sign(trust, last, signers, now_ms, taken)
             tuf_directory.write_fresh(self.directory, fresh)
             return True

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import RollbackDetected
-from contract.trust import SNAPSHOT, TIMESTAMP_FILE
+from contract.trust import SNAPSHOT, TIMESTAMP
 from tests.trust.ceremony import HOUR_MS, Device, World, new_world
 
 SEEN = 4
@@ -19,9 +19,7 @@ def world(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     return new_world(tmp_path / "world", lambda: tmp_path_factory.mktemp("template"))
 
 
-def test_a_restored_hub_is_believed_after_its_numbers_were_raised(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_restored_hub_goes_on_above_what_devices_have_seen(world: World, tmp_path: Path) -> None:
     device = Device(world, tmp_path / "tuf")
     world.publish("digits", "1")
     tuf, backup = world.repository.directory, tmp_path / "backup"
@@ -38,9 +36,6 @@ def test_a_restored_hub_is_believed_after_its_numbers_were_raised(
     with pytest.raises(RollbackDetected):
         device.guard.refresh()
 
-    # As the page says: an empty file whose number is above every number that a device reports,
-    # and no timestamp, so that the hub signs at once.
-    (tuf / f"{seen + 100}.snapshot.json").touch()
-    (tuf / TIMESTAMP_FILE).unlink()
-    world.repository.sign_online(world.now_ms)
-    assert device.guard.refresh().versions[SNAPSHOT] > seen + 100
+    # As the page says, nothing is to be done: the device's next State tells how far it was.
+    world.repository.sign_online(world.now_ms, {SNAPSHOT: seen, TIMESTAMP: seen})
+    assert device.guard.refresh().versions[SNAPSHOT] == seen + 1

@@ -109,6 +109,21 @@ def test_messages_sent_again_after_a_hub_restart_are_stored_once(
     assert sorted(stored) == list(range(1, 20))
 
 
+def test_a_hub_that_fell_behind_signs_above_what_a_device_reports(
+    running: RunningHub, tmp_path: Path
+) -> None:
+    hub = running.services
+    cam = enrolled(hub, "cam-1")
+    with connected(hub, cam, tmp_path) as connection:
+        connection.say(Channel.STATE, cam.state(tuf_versions={"timestamp": 50, "snapshot": 50}))
+
+        def above() -> bool:
+            hub.link.wake()
+            return hub.repository.versions()["timestamp"] == 51
+
+        until(above)
+
+
 def test_nonsense_on_a_devices_topic_is_counted_and_hurts_nobody(
     running: RunningHub, tmp_path: Path
 ) -> None:

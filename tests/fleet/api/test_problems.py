@@ -8,10 +8,18 @@ import pytest
 
 from fleet.api.problems import LOW_DISK_BYTES, problems
 
+TUF: dict[str, Any] = {
+    "versions": {"root": 1, "digits": 5},
+    "expiries": {"timestamp": 1_800_000_000_000, "root": 1_800_000_000_000},
+    "expired": [],
+    "soon": [],
+    "lost": {},
+    "beyond": [],
+}
 WELL: dict[str, Any] = {
     "broker": {"connected": True},
     "storage": {"free_bytes": 10 * LOW_DISK_BYTES},
-    "tuf": {"versions": {"root": 1}, "expired": [], "soon": []},
+    "tuf": TUF,
     "rollouts": {"open": []},
     "devices": {"enrolled": 3, "silent": 0, "on_hold": 0},
     "rejected": [],
@@ -27,9 +35,12 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
     [
         ({"broker": {"connected": False}}, "no connection to its broker"),
         ({"storage": {"free_bytes": 1}}, "less than 1 GiB"),
-        ({"tuf": {"versions": {}, "expired": [], "soon": []}}, "outrider keys init"),
-        ({"tuf": {"versions": {"root": 1}, "expired": ["digits"], "soon": []}}, "offline keys"),
-        ({"tuf": {"versions": {"root": 1}, "expired": [], "soon": ["timestamp"]}}, "its log"),
+        ({"tuf": TUF | {"versions": {}}}, "outrider keys init"),
+        ({"tuf": TUF | {"expired": ["digits"]}}, "outrider keys renew DIR digits"),
+        ({"tuf": TUF | {"soon": ["timestamp"]}}, "its log"),
+        ({"tuf": TUF | {"soon": ["root"]}}, "2027-01-15: sign it again with the offline keys"),
+        ({"tuf": TUF | {"lost": {"digits": 7}}}, "version 7 of 'digits', and this hub holds 5"),
+        ({"tuf": TUF | {"beyond": ["cam-1"]}}, "cam-1: reports numbers"),
         ({"devices": {"enrolled": 3, "silent": 2, "on_hold": 0}}, "2 of 3 devices are silent"),
         ({"devices": {"enrolled": 3, "silent": 0, "on_hold": 1}}, "1 devices rolled back"),
         (

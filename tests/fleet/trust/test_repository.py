@@ -12,8 +12,10 @@ from tuf.api.metadata import Metadata, Snapshot, TargetFile, Timestamp
 from contract.codec import decode, encode
 from contract.errors import MalformedManifest
 from contract.messages import TufIndex
+from contract.trust import MAX_VERSION
 from fleet.errors import ReleaseNotFound
 from fleet.trust.errors import TrustRefused, VersionConflict
+from fleet.trust.freshness import believable
 from fleet.trust.repository import Repository
 from model.archive import open_bundle
 from tests.trust.ceremony import DAY_MS, HOUR_MS, START_MS, World, write_release
@@ -282,3 +284,32 @@ def test_writers_exclude_each_other(world: World) -> None:
     assert world.repository.release("digits/1")[1].counter == 1
     assert world.repository.release("words/1")[1].counter == 1
     assert timestamp(world).version == timestamp(world).snapshot_meta.version
+
+
+# A hub that was restored from a backup
+
+
+def test_versions_go_on_above_what_devices_have_seen(world: World) -> None:
+    assert not world.repository.sign_online(world.now_ms, {"timestamp": 1, "snapshot": 1})
+
+    assert world.repository.sign_online(world.now_ms, {"timestamp": 40, "snapshot": 38})
+
+    assert timestamp(world).version == 41
+    assert timestamp(world).snapshot_meta.version == 41
+    assert not world.repository.sign_online(world.now_ms, {"timestamp": 41, "snapshot": 41})
+
+
+def test_a_lying_device_cannot_push_the_versions_to_their_end(world: World) -> None:
+    highest = believable(START_MS)
+
+    assert not world.repository.sign_online(START_MS, {"timestamp": MAX_VERSION})
+    assert not world.repository.sign_online(START_MS, {"snapshot": highest + 1})
+    assert world.repository.sign_online(START_MS, {"timestamp": MAX_VERSION, "snapshot": highest})
+
+    assert timestamp(world).version == highest + 1
+    centuries = (MAX_VERSION - highest) // (366 * 24 * 60) // 100
+    assert centuries > 15
+
+
+def test_what_a_device_says_of_other_roles_does_not_count(world: World) -> None:
+    assert not world.repository.sign_online(world.now_ms, {"root": 90, "digits": 90})
