@@ -58,6 +58,77 @@ class Quantiser(msgspec.Struct, frozen=True, kw_only=True):
     """What the quantiser warned of."""
 
 
+class LayerError(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one layer's answers are from those of the float model, on the same samples."""
+
+    name: str
+    op: str
+    sqnr_db: float
+    integer: bool = True
+    """Whether it runs in integers."""
+
+
+class FusionAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runtime makes of the graph: which layers it runs in integers, and which not."""
+
+    integer: int
+    floating: int
+    left_float: list[str] = []
+    """Names of the layers that stayed float, in the order of the graph."""
+
+
+class ConfusionCell(msgspec.Struct, frozen=True, array_like=True):
+    """So many samples of class `label` were answered with class `answer`."""
+
+    label: int
+    answer: int
+    count: int
+
+
+class Confusion(msgspec.Struct, frozen=True, kw_only=True):
+    """A confusion matrix without its zeros: rows are labels, columns are answers."""
+
+    classes: int
+    cells: list[ConfusionCell]
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to quantise that was tried, judged on held-back calibration samples."""
+
+    name: str
+    sqnr_db: float
+    agreement: float
+    bytes: int = 0
+    chosen: bool = False
+    note: str = ""
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """One tensor's calibrated range, and how much of the evaluation data lies outside of it."""
+
+    tensor: str
+    low: float
+    high: float
+    seen_low: float
+    seen_high: float
+    outside: float
+    """Percent of the values."""
+
+
+class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant of the bundle beside the float32 model."""
+
+    name: str
+    runtime: str
+    bytes: int
+    agreement: float
+    sqnr_db: float
+    accuracy: float | None = None
+    layers: list[LayerError] = []
+    fusion: FusionAudit | None = None
+    confusion: Confusion | None = None
+
+
 class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     """`report.json` of a bundle."""
 
@@ -69,6 +140,12 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     figures: ModelFigures
     gate: GateRecord
     quantiser: Quantiser
+    labels: list[str] = []
+    variants: list[VariantReport] = []
+    """In the manifest's order."""
+    candidates: list[Candidate] = []
+    coverage: list[Coverage] = []
+    confusion_float32: Confusion | None = None
 
 
 def encode_report(report: EvaluationReport) -> bytes:
