@@ -27,8 +27,12 @@ class Ended:
 def current(newest_first: Iterable[Ended], subject: Subject) -> Ended | None:
     """The rollout whose release the device should have; None when there is none."""
     left: set[str] = set()
+    named: dict[str, bool] = {}  # many rollouts, few selectors
     for ended in newest_first:
-        if not ended.selector.matches(subject):
+        text = ended.selector.text
+        if text not in named:
+            named[text] = ended.selector.matches(subject)
+        if not named[text]:
             continue
         if ended.kind is Kind.ROLLBACK:
             left.add(ended.release.digest)

@@ -6,21 +6,23 @@ rollout which set its group's release had begun. It takes part in that rollout, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from contract.manifest import Manifest
 from fleet.ports import HubServices
 from fleet.releases import find_release
 from fleet.rollouts.execution import give
 from fleet.rollouts.groups import Ended, current
-from fleet.rollouts.loading import OPEN_VALUES, family_state, subject_of
+from fleet.rollouts.loading import OPEN_VALUES, family_state
 from fleet.rollouts.saving import record
-from fleet.rollouts.selectors import parse_selector
+from fleet.rollouts.selectors import Subject, parse_selector
 from fleet.rollouts.starting import read_manifest, why_unfit
 from fleet.rollouts.views import DeviceStatus, Kind, ReleaseRef, Sighting, Status
-from fleet.storage.schema import AssignedFamily, Device, Rollout, RolloutDevice
+from fleet.storage.schema import AssignedFamily, Device, Release, Rollout, RolloutDevice
 
 MAX_ENDED = 200
 MAX_AT_ONCE = 500
@@ -35,7 +37,8 @@ def join_newcomers(hub: HubServices, now_ms: int) -> int:
         with hub.storage.session() as session:
             found = _joining(session, family)
             for device, rollout in found:
-                _join(session, device, session.get_one(Rollout, rollout), now_ms)
+                device_row = session.get_one(Device, device)
+                _join(session, device_row, session.get_one(Rollout, rollout), now_ms)
             joined += len(found)
     return joined
 
@@ -45,56 +48,81 @@ def _families(session: Session) -> list[str]:
     return sorted(session.scalars(done.distinct()))
 
 
-def _joining(session: Session, family: str) -> list[tuple[Device, str]]:
-    """Newcomers of one family, each with the rollout that it joins."""
-    rollouts = {rollout.id: rollout for rollout in _completed(session, family)}
-    ended = [
-        Ended(r.id, Kind(r.kind), ReleaseRef(r.target, r.digest), parse_selector(r.selector))
-        for r in rollouts.values()
-    ]
-    found: list[tuple[Device, str]] = []
-    for device, owner in _candidates(session, family, list(rollouts.values())):
-        group = current(ended, subject_of(device))
-        if group is None or owner == group.id or len(found) >= MAX_AT_ONCE:
+def _joining(session: Session, family: str) -> list[tuple[str, str]]:
+    """Newcomers of one family by name, each with the rollout that it joins."""
+    ended = _ended(session, family)
+    groups: dict[str, _Group] = {}
+    found: list[tuple[str, str]] = []
+    for name, owner, subject in _candidates(session, family):
+        group = current(ended, subject)
+        if group is None or owner == group.id:
             continue
-        if _lacks(session, device, owner, rollouts[group.id]):
-            found.append((device, group.id))
+        if group.id not in groups:
+            groups[group.id] = _group(session, group.id)
+        if _lacks(session, name, owner, groups[group.id]):
+            found.append((name, group.id))
+        if len(found) >= MAX_AT_ONCE:
+            break
     return found
 
 
-def _completed(session: Session, family: str) -> list[Rollout]:
+@dataclass(frozen=True)
+class _Group:
+    """What a group's rollout gives, read once for all its newcomers."""
+
+    rollout: Rollout
+    release: Release
+    manifest: Manifest
+
+
+def _group(session: Session, rollout: str) -> _Group:
+    row = session.get_one(Rollout, rollout)
+    release = find_release(session, row.target)
+    return _Group(row, release, read_manifest(release))
+
+
+def _ended(session: Session, family: str) -> list[Ended]:
+    """Newest first. A rollback counts from its start: nobody may join what is being left."""
+    going_back = and_(Rollout.kind == Kind.ROLLBACK.value, Rollout.status == Status.REVERTING.value)
     wanted = (
-        select(Rollout)
-        .where(Rollout.family == family, Rollout.status == Status.COMPLETED.value)
+        select(Rollout.id, Rollout.kind, Rollout.target, Rollout.digest, Rollout.selector)
+        .where(Rollout.family == family)
+        .where(or_(Rollout.status == Status.COMPLETED.value, going_back))
         .order_by(Rollout.created_at_ms.desc(), Rollout.id.desc())
         .limit(MAX_ENDED)
     )
-    return list(session.scalars(wanted))
+    return [
+        Ended(rollout, Kind(kind), ReleaseRef(target, digest), parse_selector(selector))
+        for rollout, kind, target, digest, selector in session.execute(wanted)
+    ]
 
 
-def _candidates(
-    session: Session, family: str, newest_first: Sequence[Rollout]
-) -> list[tuple[Device, str | None]]:
+def _candidates(session: Session, family: str) -> Iterator[tuple[str, str | None, Subject]]:
     """Devices with nothing assigned, or enrolled since the newest completed rollout began."""
     owned = and_(AssignedFamily.device == Device.name, AssignedFamily.family == family)
-    since = newest_first[0].created_at_ms
+    newest = select(func.max(Rollout.created_at_ms)).where(
+        Rollout.family == family, Rollout.status == Status.COMPLETED.value
+    )
+    since = session.scalar(newest) or 0
     wanted = (
-        select(Device, AssignedFamily.rollout)
+        select(Device.name, AssignedFamily.rollout, Device.device_class, Device.labels)
         .outerjoin(AssignedFamily, owned)
         .where(Device.status == "enrolled")
         .where(or_(AssignedFamily.device.is_(None), Device.enrolled_at_ms >= since))
         .order_by(Device.name)
     )
-    return [(device, owner) for device, owner in session.execute(wanted)]
+    for name, owner, device_class, labels in session.execute(wanted).all():
+        yield name, owner, Subject(name, device_class, labels)
 
 
-def _lacks(session: Session, device: Device, owner: str | None, group: Rollout) -> bool:
+def _lacks(session: Session, name: str, owner: str | None, group: _Group) -> bool:
     """Whether the group's rollout has something to give to the device."""
-    if why_unfit(device, release := find_release(session, group.target), read_manifest(release)):
+    device = session.get_one(Device, name)
+    if why_unfit(device, group.release, group.manifest):
         return False
-    if _taken(session, device.name, group.family):
+    if _taken(session, name, group.rollout.family):
         return False
-    row = session.get(RolloutDevice, (group.id, device.name))
+    row = session.get(RolloutDevice, (group.rollout.id, name))
     if owner is None:
         # Without a row it is new. With one it was removed and has come back, or its assignment
         # was taken away for good.
@@ -102,7 +130,7 @@ def _lacks(session: Session, device: Device, owner: str | None, group: Rollout) 
     if row is not None:
         return False
     held = session.get(Rollout, owner)
-    return held is not None and held.created_at_ms < group.created_at_ms
+    return held is not None and held.created_at_ms < group.rollout.created_at_ms
 
 
 def _taken(session: Session, device: str, family: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from contract.errors import ContractError, InvalidId, NoVariantFits
@@ -158,8 +158,11 @@ def conflict(session: Session, family: str, devices: Sequence[str]) -> str | Non
 
 def look_back(session: Session, now_ms: int) -> int:
     """The last report that is too old to count."""
-    old = select(func.max(StoredReport.id)).where(
-        StoredReport.received_at_ms < now_ms - LOOK_BACK_MS
+    old = (
+        select(StoredReport.id)
+        .where(StoredReport.received_at_ms < now_ms - LOOK_BACK_MS)
+        .order_by(StoredReport.received_at_ms.desc(), StoredReport.id.desc())
+        .limit(1)
     )
     return session.scalar(old) or 0
 

@@ -38,6 +38,10 @@ class RolloutDevice(Table):
     """One device in one rollout: its wave, what it had before, and how it ended."""
 
     __tablename__ = "rollout_devices"
+    __table_args__ = (
+        # Each tick asks which devices of rollouts that are over are not settled.
+        Index("ix_rollout_devices_standing", "status", "outcome", "late_outcome"),
+    )
 
     rollout: Mapped[str] = mapped_column(
         ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True

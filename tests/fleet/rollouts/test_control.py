@@ -176,6 +176,18 @@ def test_a_newcomer_does_not_receive_a_release_that_was_rolled_back(six: StoredF
     assert six.assigned()["cam-late"] == "digits/1"
 
 
+def test_a_newcomer_during_a_rollback_does_not_receive_what_is_being_left(
+    six: StoredFleet,
+) -> None:
+    six.bad = ""
+    assert six.run(six.start("2", waves=["100%"], soak_s=0)) == "completed"
+    rollback = roll_back(six.hub, "digits", "all", "test")
+    six.enrol("late")
+    tick(six.hub, six.clock())
+    assert six.rollout(rollback).status == "reverting"
+    assert six.assigned()["late"] == "digits/1"
+
+
 def test_a_newcomer_does_not_receive_what_was_taken_back_or_aborted(six: StoredFleet) -> None:
     for device in six.devices.values():
         device.behaviour = ROLLS_BACK
