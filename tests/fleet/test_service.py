@@ -126,6 +126,18 @@ def test_a_busy_port_is_one_line_and_leaves_nothing_running(
     assert "hub.json" in line
 
 
+def test_a_second_hub_is_refused_and_leaves_the_first_alone(hub_directory: HubDirectory) -> None:
+    directory = hub_directory.hub
+    with serving(directory) as first:
+        ready(directory, first)
+        with serving(directory) as second:
+            assert second.wait(20) == 1
+            assert second.stderr is not None
+            assert "a hub is running already" in second.stderr.read().splitlines()[-1]
+        assert ready(directory, first)["pid"] == first.pid
+        assert get(directory, "/api/v1/healthz")[0] == 200
+
+
 def test_a_directory_that_is_no_hub_is_one_line(tmp_path: Path) -> None:
     with serving(tmp_path) as process:
         assert process.wait(20) == 1
