@@ -47,7 +47,7 @@ class EnrolmentFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrolmentRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """POST /enrol: the CSR (PEM), and the HMAC that proves knowledge of the secret."""
+    """POST /api/v1/enrol: the CSR (PEM), and the HMAC that proves knowledge of the secret."""
 
     schema: int = 1
     device: Id
