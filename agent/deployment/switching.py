@@ -77,8 +77,10 @@ def restore(parts: SwitchParts, state: Deployment) -> on.Restored:
 def _switch_back(parts: SwitchParts, state: Deployment) -> None:
     """A server that died and came back has read serving.json, and serves the right one already."""
     status, serving = parts.server.status(), state.serving
-    if serving is not None and not serves(status, state.family, serving.digest):
-        _load(parts, state.family, serving)
+    if serving is not None:
+        if not serves(status, state.family, serving.digest):
+            _load(parts, state.family, serving)
+        # Also where it serves already, as a fallback: from now on it is what is wanted.
         parts.server.activate(state.family, serving.digest)
     candidate = attempt_of(state).wanted.digest
     if serving is None or serving.digest != candidate:

@@ -143,12 +143,13 @@ class SimulatedServer:
 
     def activate(self, family: str, digest: str) -> Activated:
         self._require_up(f"activate {digest[:8]}")
+        serving = self.models.get(family)
+        if serving is not None and serving.digest == digest:
+            self.fallbacks.pop(family, None)
+            return Activated(digest=digest, changed=False, replaced=None, swap_ms=0.0)
         if digest in self.crashes_on:
             self.die()
             raise Crashed("the server died")
-        serving = self.models.get(family)
-        if serving is not None and serving.digest == digest:
-            return Activated(digest=digest, changed=False, replaced=None, swap_ms=0.0)
         candidate = self.candidates.pop(family)
         assert candidate.digest == digest
         self.models[family] = candidate

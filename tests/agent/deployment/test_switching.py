@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from agent.deployment import switching
 from agent.deployment.state import Attempt, Deployment, Serving, Stage
 from agent.deployment.switching import SwitchParts
 from agent.errors import Crashed, OutOfMemory, Tampered
 from agent.store.layout import Layout
+from agent.store.serving_file import ServingEntry, set_family
 from contract.messages import FamilyAssignment
 from tests.agent.deployment.device import FAMILY, Device
 from tests.agent.deployment.releases import VARIANT, Released
@@ -165,3 +167,25 @@ def test_settling_needs_no_server(bench: Bench) -> None:
     bench.server.die()
     switching.settle(bench.parts, bench.restoring)
     assert bench.named == bench.old.digest
+
+
+def test_a_fallback_that_is_wanted_from_now_on_is_no_fallback_any_more(bench: Bench) -> None:
+    switching.activate(bench.parts, bench.activating)
+    bench.server.refuses[bench.new.digest] = Tampered("bad digest")
+    entry = bench.device.entry
+    assert entry is not None
+    set_family(
+        bench.parts.layout.state_dir, FAMILY, structs.replace(entry, previous=behind(bench, entry))
+    )
+    bench.server.start()
+    assert bench.server.status().families[FAMILY].fallback
+    switching.restore(bench.parts, bench.restoring)
+    served = bench.server.status().families[FAMILY]
+    assert (served.digest, served.fallback) == (bench.old.digest, False)
+
+
+def behind(bench: Bench, entry: ServingEntry) -> ServingEntry:
+    directory = bench.parts.layout.installed(FAMILY, bench.old.digest)
+    return structs.replace(
+        entry, digest=bench.old.digest, directory=str(directory), target=bench.old.target
+    )
