@@ -68,6 +68,10 @@ class DiskFull(DeviceError):
     cause = Cause.DISK_FULL
 
 
+class DiskFailed(DiskFull):
+    """The disk takes nothing, for another reason than want of room: the same has to be done."""
+
+
 class Incompatible(DeviceError):
     """No variant runs on this hardware or with these runtimes."""
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent.errors import DiskFull
+from agent.store.durable import disk_error
 
-JOURNAL_SCHEMA = 1
+JOURNAL_SCHEMA = 2
 BUSY_TIMEOUT_S = 10.0
 
 _MIGRATIONS: tuple[str, ...] = (
@@ -35,6 +35,10 @@ _MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (family, digest)
     );
     """,
+    """
+    ALTER TABLE served ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+    ALTER TABLE served ADD COLUMN good_in_boot INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """The n-th script brings a journal from schema n to n + 1."""
 
@@ -52,6 +56,10 @@ class JournalBroken(JournalUnusable):
     the floors that keep old releases out."""
 
 
+class JournalUnreachable(JournalUnusable):
+    """It cannot be opened as things are (no room, locked, no access); that may pass."""
+
+
 class VerifiedRelease(NamedTuple):
     """A release whose manifest this device once found genuine."""
 
@@ -61,19 +69,35 @@ class VerifiedRelease(NamedTuple):
     counter: int
 
 
+class GoodInferences(NamedTuple):
+    """How many good inferences a release gave, and how many of them in which life of the server:
+    that life may outlast the process that counts."""
+
+    total: int = 0
+    boot: str = ""
+    in_boot: int = 0
+
+
 class Journal:
     """One connection, shared by the main loop and the worker under a lock."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the journal at `path`; raises a `JournalUnusable`."""
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        try:
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.OperationalError as error:
+            raise JournalUnreachable(f"{path}: {error}") from error
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._migrate(path)
+            self._check()
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise JournalUnreachable(f"{path}: {error}") from error
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise JournalBroken(f"{path}: {error}") from error
@@ -103,6 +127,11 @@ class Journal:
             )
             db.executemany("INSERT INTO drafts (draft) VALUES (?)", [(d,) for d in drafts])
 
+    def forget_deployment(self, family: str) -> None:
+        """Make room; what it has to tell stays."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM deployments WHERE family = ?", (family,))
+
     def drafts(self, limit: int = 256) -> list[tuple[int, bytes]]:
         """What the outbox does not have yet, oldest first."""
         rows = self._all("SELECT id, draft FROM drafts ORDER BY id LIMIT ?", (limit,))
@@ -122,18 +151,19 @@ class Journal:
         with self._transaction() as db:
             _raise_number(db, "assignment_seq", seq)
 
-    def good_inferences(self, family: str, digest: str) -> int:
+    def good_inferences(self, family: str, digest: str) -> GoodInferences:
         """As last saved, over all lives of the server."""
         rows = self._all(
-            "SELECT good FROM served WHERE family = ? AND digest = ?", (family, digest)
+            "SELECT good, boot, good_in_boot FROM served WHERE family = ? AND digest = ?",
+            (family, digest),
         )
-        return int(rows[0][0]) if rows else 0
+        return GoodInferences(*rows[0]) if rows else GoodInferences()
 
-    def save_good_inferences(self, family: str, digest: str, good: int) -> None:
+    def save_good_inferences(self, family: str, digest: str, good: GoodInferences) -> None:
         """Only of the release that serves now: the family's other rows go."""
         with self._transaction() as db:
             db.execute("DELETE FROM served WHERE family = ?", (family,))
-            db.execute("INSERT INTO served VALUES (?, ?, ?)", (family, digest, good))
+            db.execute("INSERT INTO served VALUES (?, ?, ?, ?, ?)", (family, digest, *good))
 
     # --- trust (agent.ports.TrustJournal)
 
@@ -197,16 +227,23 @@ class Journal:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException as error:
                 if self._db.in_transaction:  # SQLite has rolled back by itself when it is full
                     self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError) and "is full" in str(error):
-                    raise DiskFull("no room left for the journal") from error
+                known = disk_error(error, "the journal")
+                if known is not None:
+                    raise known from error
                 raise
+
+    def _check(self) -> None:
+        """Damage is found now, not in the middle of an update."""
+        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(str(verdict))
 
     def _migrate(self, path: Path) -> None:
         found = int(self._db.execute("PRAGMA user_version").fetchone()[0])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.errors import DiskFull
+from agent.store.durable import disk_error
 from contract.ids import digest_of
 
 _LOG = logging.getLogger(__name__)
@@ -186,15 +186,16 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:  # SQLite has rolled back by itself when it is full
                 self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and "is full" in str(error):
-                raise DiskFull("no room left for the outbox") from error
+            known = disk_error(error, "the outbox")
+            if known is not None:
+                raise known from error
             raise
 
     def _fact(self, name: str) -> str:

@@ -1,7 +1,8 @@
 """How many good inferences the serving release has given, over all lives of the server.
 
-The server counts from zero in each life; the journal keeps the sum. Saved rarely, to spare the
-disk: after a power cut the count may be a little low, never too high.
+The server counts from zero in each life; the journal keeps the sum, and what of it fell into the
+life that was seen last, which goes on when only this process starts anew. Saved rarely, to spare
+the disk: after a power cut the count may be a little low, never too high.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from agent.errors import DiskFull
-from agent.journal import Journal
+from agent.journal import GoodInferences, Journal
 from agent.serving.protocol import ServerCounters
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,7 @@ class GoodCount:
         for family, seen in counters.families.items():
             count = self._counts.get(family)
             if count is None or count.digest != seen.digest:
-                before = self._journal.good_inferences(family, seen.digest)
-                count = _Count(seen.digest, counters.boot, before, saved=before, saved_at_ms=now_ms)
-                self._counts[family] = count
+                count = self._counts[family] = self._known(family, seen.digest, now_ms)
             if count.boot != counters.boot or seen.good < count.now:
                 count.before, count.boot = count.total, counters.boot
             count.now = seen.good
@@ -66,9 +65,21 @@ class GoodCount:
         count.saved_at_ms = now_ms
         if count.total == count.saved:
             return
+        good = GoodInferences(count.total, count.boot, count.now)
         try:
-            self._journal.save_good_inferences(family, count.digest, count.total)
+            self._journal.save_good_inferences(family, count.digest, good)
         except DiskFull as error:
             log.warning("%s: the count of good inferences waits: %s", family, error)
             return
         count.saved = count.total
+
+    def _known(self, family: str, digest: str, now_ms: int) -> _Count:
+        known = self._journal.good_inferences(family, digest)
+        return _Count(
+            digest=digest,
+            boot=known.boot,
+            before=known.total - known.in_boot,
+            now=known.in_boot,
+            saved=known.total,
+            saved_at_ms=now_ms,
+        )

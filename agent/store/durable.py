@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.errors import DiskFull
+from agent.errors import DiskFailed, DiskFull
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FAILING = ("disk I/O error", "readonly database", "is locked", "unable to open")
+"""How SQLite words it. A full disk is an I/O error too, where it hits the shared memory file."""
 
 
 @contextlib.contextmanager
@@ -26,6 +29,17 @@ def disk_full_is_named(what: str) -> Iterator[None]:
         if error.errno in _NO_ROOM:
             raise DiskFull(f"no room left while writing {what}") from error
         raise
+
+
+def disk_error(error: BaseException, what: str) -> DiskFull | None:
+    """What the disk has to do with SQLite's error; None when it is our own mistake."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return None
+    if "is full" in str(error):
+        return DiskFull(f"no room left for {what}")
+    if any(words in str(error) for words in _FAILING):
+        return DiskFailed(f"{what} cannot be written: {error}")
+    return None
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:

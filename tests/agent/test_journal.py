@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from agent.errors import DiskFull
-from agent.journal import Journal, JournalBroken, JournalIsNewer, VerifiedRelease
+from agent.journal import (
+    _MIGRATIONS,
+    GoodInferences,
+    Journal,
+    JournalBroken,
+    JournalIsNewer,
+    JournalUnreachable,
+    VerifiedRelease,
+)
 
 DIGEST = "d" * 64
 
@@ -26,7 +34,7 @@ def test_everything_is_there_after_it_was_opened_again(path: Path) -> None:
     journal.save_assignment_seq(7)
     journal.save_trust(123, {"root": 2, "timestamp": 9}, {"digits": 3})
     journal.save_verified_release(VerifiedRelease(DIGEST, "digits/1", 100, 4))
-    journal.save_good_inferences("digits", DIGEST, 55)
+    journal.save_good_inferences("digits", DIGEST, GoodInferences(55, "b", 5))
     journal.close()
     again = Journal(path)
     assert again.deployments() == {"digits": b"state"}
@@ -36,7 +44,7 @@ def test_everything_is_there_after_it_was_opened_again(path: Path) -> None:
     assert again.trust_versions() == {"root": 2, "timestamp": 9}
     assert again.min_counter("digits") == 3
     assert again.verified_release(DIGEST) == VerifiedRelease(DIGEST, "digits/1", 100, 4)
-    assert again.good_inferences("digits", DIGEST) == 55
+    assert again.good_inferences("digits", DIGEST) == GoodInferences(55, "b", 5)
 
 
 def test_a_new_journal_knows_nothing(path: Path) -> None:
@@ -47,7 +55,7 @@ def test_a_new_journal_knows_nothing(path: Path) -> None:
     assert journal.trust_floor_ms() == 0
     assert journal.min_counter("digits") == 0
     assert journal.verified_release(DIGEST) is None
-    assert journal.good_inferences("digits", DIGEST) == 0
+    assert journal.good_inferences("digits", DIGEST) == GoodInferences()
 
 
 def test_every_commit_is_synced_in_full(path: Path) -> None:
@@ -90,9 +98,9 @@ def test_counters_and_the_assignment_never_fall(path: Path) -> None:
 
 def test_good_inferences_are_kept_of_what_serves_only(path: Path) -> None:
     journal = Journal(path)
-    journal.save_good_inferences("digits", DIGEST, 9)
-    journal.save_good_inferences("digits", "e" * 64, 1)
-    assert journal.good_inferences("digits", DIGEST) == 0
+    journal.save_good_inferences("digits", DIGEST, GoodInferences(9))
+    journal.save_good_inferences("digits", "e" * 64, GoodInferences(1))
+    assert journal.good_inferences("digits", DIGEST) == GoodInferences()
 
 
 def test_a_newer_journal_is_refused_and_left_alone(path: Path) -> None:
@@ -112,6 +120,35 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(path: Path) -> None
     with pytest.raises(JournalBroken):
         Journal(path)
     assert path.read_bytes() == before
+
+
+def test_a_damaged_page_is_found_when_the_journal_is_opened(path: Path) -> None:
+    journal = Journal(path)
+    for number in range(200):
+        journal.save_deployment(f"family-{number}", b"x" * 900, [])
+    journal.close()
+    data = bytearray(path.read_bytes())
+    data[20 * 4096 : 22 * 4096] = b"\xff" * 8192
+    path.write_bytes(data)
+    with pytest.raises(JournalBroken):
+        Journal(path)
+
+
+def test_a_journal_that_cannot_be_opened_now_may_be_so_later(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(JournalUnreachable):
+        Journal(path)
+    path.rmdir()
+    Journal(path).close()
+
+
+def test_a_journal_of_the_first_schema_keeps_what_it_knows(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.executescript(f"BEGIN; {_MIGRATIONS[0]} PRAGMA user_version = 1; COMMIT;")
+    db.execute("INSERT INTO served VALUES ('digits', ?, 55)", (DIGEST,))
+    db.commit()
+    db.close()
+    assert Journal(path).good_inferences("digits", DIGEST) == GoodInferences(55)
 
 
 def test_a_full_disk_is_told_by_its_name_and_costs_nothing(path: Path) -> None:

@@ -105,12 +105,26 @@ def test_a_model_that_begins_anew_in_the_same_boot_goes_on_counting(journal: Jou
 def test_the_sum_is_saved_rarely_and_read_by_the_next_process(journal: Journal) -> None:
     good = GoodCount(journal)
     good.see(counters(1, good=10), 0)
-    assert journal.good_inferences("digits", A) == 0
+    assert journal.good_inferences("digits", A).total == 0
     good.see(counters(1, good=20), SAVE_EVERY_MS)
-    assert journal.good_inferences("digits", A) == 20
+    assert journal.good_inferences("digits", A).total == 20
     later = GoodCount(journal)
     later.see(counters(2, good=1), 0)
     assert later.total("digits", A) == 21
+
+
+def test_a_process_that_starts_anew_beside_the_same_server_counts_nothing_twice(
+    journal: Journal,
+) -> None:
+    good = GoodCount(journal)
+    good.see(counters(1, good=7), 0)
+    good.see(counters(2, good=20), 1)
+    good.save("digits", 2)
+    later = GoodCount(journal)
+    later.see(counters(2, good=25), 0)
+    assert later.total("digits", A) == 32
+    later.see(counters(3, good=1), 1)
+    assert later.total("digits", A) == 33
 
 
 def test_another_digest_begins_at_zero(journal: Journal) -> None:
