@@ -18,32 +18,33 @@ import msgspec
 from agent.deployment import effects as do
 from agent.deployment import events as on
 from agent.deployment.dispatch import Dispatch
-from agent.deployment.drafts import EventDraft, decode_draft, encode_draft
+from agent.deployment.drafts import EventDraft, encode_draft
 from agent.deployment.fetching import FetchParts
 from agent.deployment.good_count import GoodCount
+from agent.deployment.handover import Handover
 from agent.deployment.machine import step
 from agent.deployment.observing import Observer
 from agent.deployment.performing import Tools
 from agent.deployment.ports import Checkpoint, Guard, InferenceServer, Trial
-from agent.deployment.recovery import missing_entries, recovered
+from agent.deployment.recovery import recorded, recovered, write_missing
 from agent.deployment.reporting import draft_of, family_state
 from agent.deployment.results import attempt_of
 from agent.deployment.state import (
     RUNNING,
+    SETTLED,
     Attempt,
     Deployment,
     Stage,
-    decode_deployment,
+    downloads,
     encode_deployment,
     is_overdue,
-    needs_staging,
 )
-from agent.deployment.switching import SwitchParts, write_entry
+from agent.deployment.switching import SwitchParts
 from agent.deployment.trial_process import available_memory, run_trial
 from agent.deployment.waiting import backoff_ms
 from agent.deployment.worker import Runner, WorkerResult
 from agent.errors import DiskFull, PolicyRefused
-from agent.journal import Journal, JournalBroken
+from agent.journal import Journal
 from agent.ports import BlobSource
 from agent.store.layout import Layout
 from contract.deployments import Cause
@@ -89,7 +90,7 @@ class Deployer:
         layout = Layout(state_dir)
         self._layout = layout
         self._journal = journal
-        self._emit = emit
+        self._handover = Handover(journal, emit, checkpoint)
         self._clock = clock
         self._monotonic = monotonic
         self._checkpoint = checkpoint
@@ -103,7 +104,8 @@ class Deployer:
         self._dispatch = Dispatch(tools, runner, inbox, checkpoint)
         self._states: dict[str, Deployment] = {}
         self._retry_at: dict[str, int] = {}
-        self._postponed: list[tuple[str, on.Event]] = []
+        self._postponed: dict[tuple[str, type[on.Event]], on.Event] = {}
+        """The newest of its kind: a disk may stay full for days."""
         self._observer = Observer(layout, observed or server, GoodCount(journal))
 
     # --- what the loop calls ---------------------------------------------------------------------
@@ -113,17 +115,12 @@ class Deployer:
 
         Raises `JournalBroken` when the journal's rows are not ours.
         """
-        for directory in (self._layout.store, self._layout.staging):
-            directory.mkdir(parents=True, exist_ok=True)
-        try:
-            for family, data in self._journal.deployments().items():
-                self._states[family] = decode_deployment(data)
-        except msgspec.MsgspecError as error:
-            raise JournalBroken(f"the journal's deployment of {family}: {error}") from error
+        self._states = recorded(self._journal)
         self._states.update(recovered(self._layout, self._states))
-        for state in missing_entries(self._layout, self._states):
-            write_entry(self._switch, state)
-        self._flush_drafts()
+        write_missing(self._switch, self._states)
+        # Power may have gone between a family's step and this number; the hub counts on from it.
+        self._remember_seq(max((state.seq for state in self._states.values()), default=0))
+        self._handover.flush()
         self._observer.look(self._monotonic())
         for family in list(self._states):
             self._apply(family, on.Resumed(at_ms=self._clock()))
@@ -132,15 +129,17 @@ class Deployer:
         """A verified assignment (agent.trust.admission). Families that are absent keep what they
         have; the same assignment again changes nothing."""
         for family, wanted in sorted(assignment.families.items()):
-            if family not in self._states and len(self._states) >= MAX_FAMILIES:
+            if family not in self._states and not self._has_room(assignment):
                 log.warning("%s: this device holds %d families already", family, MAX_FAMILIES)
                 continue
-            attempt = Attempt(assignment.seq, wanted)
-            self._apply(family, on.Assigned(attempt=attempt, at_ms=self._clock()))
-        try:
-            self._journal.save_assignment_seq(assignment.seq)
-        except DiskFull as error:
-            log.warning("assignment %d will be taken up again: %s", assignment.seq, error)
+            state = self._states.get(family)
+            assigned = on.Assigned(
+                attempt=Attempt(assignment.seq, wanted),
+                elsewhere=state is not None and self._observer.elsewhere(state),
+                at_ms=self._clock(),
+            )
+            self._apply(family, assigned)
+        self._remember_seq(assignment.seq)
 
     def post(self, result: WorkerResult) -> None:
         """A result that came through `inbox`; one that was overtaken is dropped."""
@@ -157,10 +156,9 @@ class Deployer:
 
     def tick(self, now_ms: int) -> None:
         """About once a second: retries, deadlines, probation. `now_ms` is trusted UTC."""
-        postponed, self._postponed = self._postponed, []
-        for family, event in postponed:
-            self._apply(family, event)
-        self._flush_drafts()
+        for family in {family for family, _ in self._postponed}:
+            self._catch_up(family)
+        self._handover.flush()
         self._observer.look(self._monotonic())
         for family in list(self._states):
             self._tick_family(family, now_ms)
@@ -201,10 +199,39 @@ class Deployer:
         self._stopping.set()
         self._dispatch.stop()
 
+    def _remember_seq(self, seq: int) -> None:
+        try:
+            self._journal.save_assignment_seq(seq)
+        except DiskFull as error:
+            log.warning("assignment %d will be taken up again: %s", seq, error)
+
+    def _has_room(self, assignment: Assignment) -> bool:
+        """For one more family, if need be in place of one that came to nothing."""
+        if len(self._states) < MAX_FAMILIES:
+            return True
+        for family, state in self._states.items():
+            idle = state.stage in SETTLED and state.serving is None
+            if idle and family not in assignment.families:
+                self._journal.forget_deployment(family)
+                self._observer.forget(family)
+                del self._states[family]
+                return True
+        return False
+
     # --- one step --------------------------------------------------------------------------------
 
     def _apply(self, family: str, event: on.Event) -> bool:
         """Step, journal, then act; returns whether anything changed."""
+        self._catch_up(family)
+        return self._step(family, event)
+
+    def _catch_up(self, family: str) -> None:
+        """Postponed events come before any newer one, whose state they would not fit."""
+        waiting = [key for key in self._postponed if key[0] == family]
+        for event in [self._postponed.pop(key) for key in waiting]:
+            self._step(family, event)
+
+    def _step(self, family: str, event: on.Event) -> bool:
         before = self._states.get(family) or Deployment(family=family)
         after, effects = step(before, event)
         reports = [effect for effect in effects if isinstance(effect, do.Report)]
@@ -215,7 +242,7 @@ class Deployer:
         if not self._save(family, event, after, drafts):
             return True
         self._states[family] = after
-        self._flush_drafts()
+        self._handover.flush()
         for effect in effects:
             if not isinstance(effect, do.Report):
                 self._carry_out(after, effect)
@@ -224,28 +251,17 @@ class Deployer:
     def _save(
         self, family: str, event: on.Event, after: Deployment, drafts: list[EventDraft]
     ) -> bool:
-        """Journal a step. With a full disk the step has not happened, and is tried at each tick."""
+        """Journal a step. One that the disk does not take has not happened; ticks try it again."""
         self._checkpoint("journal:before")
         try:
             encoded = [encode_draft(draft) for draft in drafts]
             self._journal.save_deployment(family, encode_deployment(after), encoded)
         except DiskFull as error:
             log.warning("%s: %s waits: %s", family, type(event).__name__, error)
-            self._postponed.append((family, event))
+            self._postponed[family, type(event)] = event
             return False
         self._checkpoint("journal:after")
         return True
-
-    def _flush_drafts(self) -> None:
-        """Hand over to the outbox what is true already; what it cannot take stays."""
-        for number, data in self._journal.drafts():
-            try:
-                self._emit(decode_draft(data))
-                self._checkpoint("draft:emitted")
-                self._journal.forget_drafts([number])
-            except DiskFull as error:
-                log.warning("events wait in the journal: %s", error)
-                return
 
     def _carry_out(self, state: Deployment, effect: do.Effect) -> None:
         self._checkpoint(f"effect:{type(effect).__name__}")
@@ -259,17 +275,7 @@ class Deployer:
             self._observer.watch(state, self._monotonic())
         elif isinstance(effect, do.WorkerEffect):
             self._retry_at.pop(family, None)
-            self._dispatch.send(state, effect, self._downloads())
-
-    def _downloads(self) -> list[str]:
-        """Staging that some deployment may yet carry on with."""
-        wanted = [
-            state.attempt.wanted.digest
-            for state in self._states.values()
-            if state.attempt is not None and needs_staging(state)
-        ]
-        queued = [s.queued.wanted.digest for s in self._states.values() if s.queued is not None]
-        return wanted + queued
+            self._dispatch.send(state, effect, downloads(self._states.values()))
 
     # --- the passing of time ---------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ class Assigned(Event, frozen=True, kw_only=True):
     """The hub's verified wish for this family."""
 
     attempt: Attempt
+    elsewhere: bool = False
+    """Whether the server is known to answer with another release than the journal's, or none."""
 
 
 class Resumed(Event, frozen=True, kw_only=True):

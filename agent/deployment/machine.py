@@ -83,11 +83,14 @@ def _take_up(state: Deployment, event: on.Assigned) -> Stepped:
         return state, ()
     if state.attempt is not None and _same_wish(state.attempt, event.attempt):
         return replace(state, seq=event.attempt.seq, attempt=event.attempt), ()
-    return _begin(state, event.attempt, event.at_ms)
+    return _begin(state, event.attempt, event.at_ms, event.elsewhere)
 
 
-def _begin(state: Deployment, attempt: Attempt, at_ms: int) -> Stepped:
-    """A fresh attempt over what serves; at once a success when it is that, and was proven."""
+def _begin(state: Deployment, attempt: Attempt, at_ms: int, elsewhere: bool = False) -> Stepped:
+    """A fresh attempt over what serves; at once a success when it is that, and was proven.
+
+    Where the server fell back by itself (`elsewhere`), nothing is a success before it serves again.
+    """
     fresh = Deployment(
         family=state.family,
         seq=attempt.seq,
@@ -100,7 +103,7 @@ def _begin(state: Deployment, attempt: Attempt, at_ms: int) -> Stepped:
         since_ms=at_ms,
     )
     serving = state.serving
-    if serving is None or serving.digest != attempt.wanted.digest:
+    if serving is None or elsewhere or serving.digest != attempt.wanted.digest:
         fetching = replace(fresh, stage=Stage.FETCHING)
         return fetching, (report(fetching), do.Fetch())
     fresh = replace(fresh, variant=serving.variant)
@@ -117,7 +120,7 @@ def _supersede(state: Deployment, event: on.Assigned) -> Stepped:
     if _same(state, event.attempt):
         return _adopt(state, event.attempt)
     old = superseded(state, attempt_of(state), event.attempt)
-    begun, effects = _begin(state, event.attempt, event.at_ms)
+    begun, effects = _begin(state, event.attempt, event.at_ms, event.elsewhere)
     return begun, (old, do.Cancel(), do.Settle(), do.Tidy(), *effects)
 
 
@@ -237,10 +240,16 @@ def _unproven(state: Deployment, event: on.Unproven) -> Stepped:
 
 
 def _fetch_failed(state: Deployment, event: on.Failed) -> Stepped:
-    """What may pass is tried again; it is told once a cause, not once a try."""
+    """What may pass is tried again; it is told once a cause, not once a try.
+
+    A try that failed in good order was no crash: a device may boot any number of times out of
+    reach of its broker.
+    """
     if event.cause not in PASSING:
         return _failed(state, event)
-    waiting = with_figures(state, event.figures, retries=state.retries + 1, waits_for=event.cause)
+    waiting = with_figures(
+        state, event.figures, retries=state.retries + 1, waits_for=event.cause, boots=0
+    )
     retry = do.RetryLater(tries=waiting.retries)
     if event.cause is state.waits_for:
         return waiting, (retry,)

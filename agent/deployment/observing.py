@@ -67,6 +67,12 @@ class Observer:
         seen = self._counters.families.get(state.family)
         return None if seen is None else seen.digest
 
+    def elsewhere(self, state: Deployment) -> bool:
+        """Whether the server answered at the last look, and not with what the journal says."""
+        if state.serving is None or self._silence or self._counters is None:
+            return False
+        return self.serving(state) != state.serving.digest
+
     def good(self, family: str, digest: str) -> int:
         """Good inferences of `digest` over all lives of the server."""
         return self._good.total(family, digest)
@@ -75,6 +81,10 @@ class Observer:
         """Begin to watch the candidate that serves now."""
         digest = attempt_of(state).wanted.digest
         self._watches[state.family] = Watch(digest, now_ms, self._labels(state.family, digest))
+
+    def forget(self, family: str) -> None:
+        """The deployment is no more."""
+        self._watches.pop(family, None)
 
     def judge(self, state: Deployment, now_ms: int) -> Found:
         """What the last look means for a deployment that is on probation."""

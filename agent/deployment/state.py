@@ -6,6 +6,7 @@ Holds no rule about how it changes (agent.deployment.machine) and does no I/O.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -131,6 +132,17 @@ def is_overdue(state: Deployment, now_ms: int) -> bool:
     if state.stage not in BEFORE_ACTIVATION or state.attempt is None:
         return False
     return 0 < state.attempt.wanted.deadline_ms <= now_ms
+
+
+def downloads(states: Iterable[Deployment]) -> list[str]:
+    """The digests whose staging some deployment may yet carry on with."""
+    found = []
+    for state in states:
+        if state.attempt is not None and needs_staging(state):
+            found.append(state.attempt.wanted.digest)
+        if state.queued is not None:
+            found.append(state.queued.wanted.digest)
+    return found
 
 
 def needs_staging(state: Deployment) -> bool:

@@ -551,20 +551,67 @@ def test_a_journal_without_room_postpones_a_step_and_loses_nothing(
     device.assign(v1, seq=1)
     device.work_until(Stage.PROBATION)
     device.model.answer(100)
-    pages = device.journal._db.execute("PRAGMA page_count").fetchone()[0]
-    device.journal._db.execute(f"PRAGMA max_page_count = {pages}")
-    filler = 0
-    while True:  # until no page is left over
-        try:
-            device.journal.save_deployment(f"filler-{filler}", b"x" * 900, [])
-        except DiskFull:
-            break
-        filler += 1
+    fill(device)
     device.tick()
     assert device.state().stage is Stage.PROBATION
     device.journal._db.execute("PRAGMA max_page_count = 1000000")
     device.tick()
     assert device.outcomes() == [("digits/1", "succeeded", None)]
+
+
+def test_a_disk_that_stays_full_costs_no_memory(device: Device, v1: Released) -> None:
+    device.assign(v1, seq=1)
+    device.work_until(Stage.PROBATION)
+    device.model.answer(0, errors=10)
+    device.journal._db.execute("PRAGMA query_only = 1")
+    for _ in range(20):
+        device.tick()
+    assert len(device.deployer._postponed) == 1
+    assert device.state().stage is Stage.PROBATION
+    device.journal._db.execute("PRAGMA query_only = 0")
+    device.tick()
+    assert device.outcomes() == [("digits/1", "rolled-back", "inference-errors")]
+
+
+def test_a_journal_that_fails_in_another_way_postpones_a_step_too(
+    device: Device, v1: Released
+) -> None:
+    device.assign(v1, seq=1)
+    device.work_until(Stage.PROBATION)
+    device.model.answer(100)
+    device.journal._db.execute("PRAGMA query_only = 1")
+    device.tick()
+    assert device.state().stage is Stage.PROBATION
+    device.journal._db.execute("PRAGMA query_only = 0")
+    device.tick()
+    assert device.outcomes() == [("digits/1", "succeeded", None)]
+
+
+def test_a_postponed_result_is_not_taken_for_that_of_a_newer_assignment(
+    device: Device, v1: Released, v2: Released
+) -> None:
+    device.assign(v1, seq=1)
+    device.runner.run_one()
+    device.journal._db.execute("PRAGMA query_only = 1")
+    device.work_one()
+    device.journal._db.execute("PRAGMA query_only = 0")
+    device.assign(v2, seq=2)
+    device.work_until(Stage.PROBATION)
+    assert device.model.digest == v2.digest
+    assert device.outcomes() == [("digits/1", "superseded", None)]
+
+
+def fill(device: Device) -> None:
+    """No page of the journal is left over."""
+    pages = device.journal._db.execute("PRAGMA page_count").fetchone()[0]
+    device.journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    filler = 0
+    while True:
+        try:
+            device.journal.save_deployment(f"filler-{filler}", b"x" * 900, [])
+        except DiskFull:
+            return
+        filler += 1
 
 
 def test_families_do_not_touch_each_other(
@@ -596,6 +643,49 @@ def test_a_family_too_many_is_not_taken_up(device: Device, v1: Released) -> None
             msgspec.structs.replace(_empty_assignment(n + 1), families=families)
         )
     assert len(device.journal.deployments()) == MAX_FAMILIES
+
+
+def test_a_family_that_came_to_nothing_makes_room(device: Device, v1: Released) -> None:
+    device.serve(v1, seq=1)
+    for n in range(MAX_FAMILIES):
+        family = f"family-{n}"
+        wanted = FamilyAssignment(target=f"{family}/1", digest=v1.digest, rollout="r")
+        families = {family: wanted}
+        device.deployer.assigned(
+            msgspec.structs.replace(_empty_assignment(n + 2), families=families)
+        )
+        device.settle()
+        assert device.state(family).stage is Stage.REJECTED
+    known = device.journal.deployments()
+    assert len(known) == MAX_FAMILIES
+    assert "family-0" not in known
+    assert FAMILY in known, "what serves is never forgotten"
+
+
+def test_the_number_of_an_assignment_that_was_cut_is_told_all_the_same(
+    device: Device, v1: Released
+) -> None:
+    device.assign(v1, seq=5)
+    device.journal._db.execute("UPDATE numbers SET value = 4 WHERE name = 'assignment_seq'")
+    device.reboot()
+    assert device.journal.assignment_seq() == 5
+
+
+def test_a_damaged_release_is_no_success_and_is_made_whole(device: Device, v1: Released) -> None:
+    device.serve(v1, seq=1)
+    damaged = device.state_dir / "store" / FAMILY / v1.digest / "files" / v1.variant.model.path
+    damaged.write_bytes(b"rot")
+    device.server.refuses[v1.digest] = Tampered("bad digest")
+    device.server.start()
+    device.tick()
+    device.server.refuses.clear()
+    device.assign(v1, seq=2)
+    assert device.outcomes() == [("digits/1", "succeeded", None)], "of seq 1"
+    device.work_until(Stage.PROBATION)
+    device.model.answer(100)
+    device.tick()
+    assert [o for _, o, _ in device.outcomes()] == ["succeeded", "succeeded"]
+    assert device.model.digest == v1.digest
 
 
 def test_a_journal_row_of_another_program_is_refused(device: Device) -> None:

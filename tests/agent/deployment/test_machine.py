@@ -445,6 +445,21 @@ def test_a_boot_takes_the_stage_up_again_but_not_for_ever(
     assert state.serving == serving(A)
 
 
+def test_a_device_out_of_reach_of_its_broker_may_boot_any_number_of_times() -> None:
+    state = at(Stage.FETCHING)
+    for _ in range(5 * MAX_BOOTS):
+        state, _ = walk(state, on.Resumed(), on.Failed(cause=Cause.TRANSPORT))
+    assert state.stage is Stage.FETCHING
+
+
+def test_what_serves_only_in_the_journal_is_fetched_again_and_no_success() -> None:
+    state = Deployment(family="digits", serving=serving(A), seq=1)
+    after, effects = step(state, on.Assigned(attempt=attempt(2, A), elsewhere=True))
+    assert after.stage is Stage.FETCHING
+    assert do.Fetch in kinds(effects)
+    assert after.serving == serving(A)
+
+
 def test_progress_makes_earlier_boots_forgotten() -> None:
     state = at(Stage.FETCHING)
     for _ in range(3 * MAX_BOOTS):
