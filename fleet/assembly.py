@@ -25,6 +25,7 @@ from fleet.intake import Intake
 from fleet.link import Link, LinkSettings
 from fleet.ports import Clock, HubServices
 from fleet.publisher import Publisher
+from fleet.retention import Retention
 from fleet.setup import certificate_hosts, database_url
 from fleet.storage.database import open_storage
 from fleet.trust.repository import Repository
@@ -81,7 +82,13 @@ def run_hub(
         )
         publisher = Publisher(services, link, woken)
         intake = Intake(link, Ingest(storage), publisher.want, clock)
-        workers = (Worker("ingest", intake.step), Worker("publisher", publisher.step, woken.set))
+        stopping = threading.Event()
+        retention = Retention(storage, clock, stopping.wait)
+        workers = (
+            Worker("ingest", intake.step),
+            Worker("publisher", publisher.step, woken.set),
+            Worker("retention", retention.step, stopping.set),
+        )
         stack.callback(link.stop)
         for worker in workers:
             stack.callback(worker.stop)

@@ -82,7 +82,7 @@ class Batch:
         key = (message.device, message.stamp.boot, message.seq)
         boots = self.acknowledged.setdefault(message.device, {})
         boots.setdefault(message.stamp.boot, []).append(message.seq)
-        if key in self._new or self._session.get(Received, key) is not None:
+        if key in self._new or self._is_stored(message, key):
             return
         self._new.add(key)
         self._session.add(Received(device=key[0], boot=key[1], seq=key[2], at_ms=self.now_ms))
@@ -93,6 +93,14 @@ class Batch:
         self._session.add(self._event(message))
         if isinstance(message, Reply):
             self._reply(message)
+
+    def _is_stored(self, message: OutboxRow, key: tuple[str, str, int]) -> bool:
+        """`received` forgets sooner than events do (fleet.retention), so those are asked, too."""
+        if self._session.get(Received, key) is not None:
+            return True
+        table = StoredReport if isinstance(message, Report) else StoredEvent
+        same = (table.device == key[0], table.boot == key[1], table.seq == key[2])
+        return self._session.scalar(select(table.id).where(*same)) is not None
 
     def _report(self, message: Report) -> StoredReport:
         return StoredReport(
