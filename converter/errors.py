@@ -32,6 +32,10 @@ class NotOnnx(ConvertError):
     """The file is not an ONNX model."""
 
 
+class NotTflite(ConvertError):
+    """The file is not a TensorFlow Lite model, or is damaged."""
+
+
 class InvalidModel(ConvertError):
     """The file parses as ONNX, but the graph is not valid."""
 
@@ -76,6 +80,14 @@ class QuantisationFailed(ConvertError):
     """onnxruntime's quantiser gave up."""
 
 
+class FloatBoundary(ConvertError):
+    """Integer inputs and outputs were asked for, and the quantiser left floats there."""
+
+
+class MissingTool(ConvertError):
+    """A package that this conversion needs is not installed."""
+
+
 class InvalidOutput(ConvertError):
     """The model answers NaN or Inf on the samples."""
 
@@ -86,6 +98,45 @@ class EvidenceFailed(ConvertError):
 
 class NotARelease(ConvertError):
     """The model's names, ranks or counts are beyond what a manifest holds."""
+
+
+# Models of other tools
+
+
+class UnknownFormat(ConvertError):
+    """The file is not a model in any form that can be converted."""
+
+
+class SourceDamaged(ConvertError):
+    """The model file is truncated or damaged."""
+
+
+class PickleNotTrusted(ConvertError):
+    """Reading the file would run code out of it, and nobody said that it may."""
+
+
+class ShapeUnknown(ConvertError):
+    """The model does not say what shape its input has."""
+
+
+class ExtraMissing(ConvertError):
+    """The tool that reads this kind of model is not installed."""
+
+
+class PythonTooOld(ConvertError):
+    """The tool needs a newer Python than this one."""
+
+
+class FrontendFailed(ConvertError):
+    """The tool that reads this kind of model gave up on it."""
+
+
+class FrontendCrashed(ConvertError):
+    """The tool that reads this kind of model died."""
+
+
+class FrontendTimedOut(ConvertError):
+    """The tool that reads this kind of model did not come to an end."""
 
 
 # The samples

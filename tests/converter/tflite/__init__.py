@@ -1,0 +1,1 @@
+"""Tests of converter.tflite, over models built here without TensorFlow."""
