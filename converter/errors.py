@@ -84,10 +84,6 @@ class FloatBoundary(ConvertError):
     """Integer inputs and outputs were asked for, and the quantiser left floats there."""
 
 
-class MissingTool(ConvertError):
-    """A package that this conversion needs is not installed."""
-
-
 class InvalidOutput(ConvertError):
     """The model answers NaN or Inf on the samples."""
 

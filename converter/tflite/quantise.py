@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.errors import MissingTool, QuantisationFailed
+from converter.errors import ExtraMissing, QuantisationFailed
 from converter.samples import BATCH, Samples
 from converter.sessions import first_line
 from converter.tflite.flatbuffer import parse
@@ -148,7 +148,7 @@ def _tools() -> tuple[Any, Any]:
             recipe_manager,  # noqa: F401 - as above
         )
     except ImportError as error:
-        raise MissingTool(
+        raise ExtraMissing(
             "TensorFlow Lite models need ai-edge-quantizer; pip install 'outrider[tflite]'"
         ) from error
     return quantizer, ai_edge_quantizer

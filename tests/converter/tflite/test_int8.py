@@ -169,5 +169,5 @@ def test_the_quantisers_own_failure_is_named(
 
 def test_an_absent_quantiser_is_named(source: TfliteModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
-    with pytest.raises(errors.MissingTool, match=r"outrider\[tflite\]"):
+    with pytest.raises(errors.ExtraMissing, match=r"outrider\[tflite\]"):
         make_tflite_int8(source, models.calibration(), lambda share: None)
