@@ -45,3 +45,11 @@ class MalformedProfile(ModelError):
 
 class MalformedCounts(ModelError):
     """Counts do not fit the bins that they are said to count, or each other."""
+
+
+class NoSuchVariant(ModelError):
+    """A release was asked for a variant that it does not have."""
+
+
+class InvalidBench(ModelError):
+    """A measurement was asked for with too few or too many runs or threads."""

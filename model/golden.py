@@ -18,7 +18,15 @@ from model.golden_file import GoldenSamples, decode_golden, encode_golden
 from model.runtimes.session import Session
 from model.tensors import Array, real_values
 
-__all__ = ["GoldenResult", "GoldenSamples", "decode_golden", "encode_golden", "run_golden"]
+__all__ = [
+    "GoldenResult",
+    "GoldenSamples",
+    "decode_golden",
+    "encode_golden",
+    "require_fit",
+    "run_golden",
+    "sample_of",
+]
 
 
 @dataclass(frozen=True)
@@ -53,15 +61,15 @@ def run_golden(
     value is further off than the tolerance, or not finite. Raises `MalformedGolden` when the
     samples do not fit the session, `InferenceFailed` when it fails.
     """
-    _require_fit(session, golden)
-    session.infer(_sample(session.inputs, golden.inputs, 0))
+    require_fit(session, golden)
+    session.infer(sample_of(session.inputs, golden.inputs, 0))
     agreed, worst, latencies = 0, 0.0, []
     for index in range(golden.samples):
-        feed = _sample(session.inputs, golden.inputs, index)
+        feed = sample_of(session.inputs, golden.inputs, index)
         started = clock_ns()
         answer = session.infer(feed)
         latencies.append((clock_ns() - started) / 1e6)
-        expected = _sample(session.outputs, golden.outputs, index)
+        expected = sample_of(session.outputs, golden.outputs, index)
         agrees, error = _compare(session.outputs, expected, answer, golden.tolerance_abs)
         agreed += agrees
         worst = max(worst, error)
@@ -81,7 +89,8 @@ def _judged(
     return GoldenResult(golden.samples, agreement, worst, latencies, not reason, reason)
 
 
-def _require_fit(session: Session, golden: GoldenSamples) -> None:
+def require_fit(session: Session, golden: GoldenSamples) -> None:
+    """Raise `MalformedGolden` unless the samples have the session's tensors."""
     pairs = ((session.inputs, golden.inputs), (session.outputs, golden.outputs))
     for specs, arrays in pairs:
         names = sorted(spec.name for spec in specs)
@@ -92,7 +101,7 @@ def _require_fit(session: Session, golden: GoldenSamples) -> None:
                 raise MalformedGolden(f"golden samples of {spec.name} are not {spec.dtype}")
 
 
-def _sample(specs: list[TensorSpec], arrays: dict[str, Array], index: int) -> dict[str, Array]:
+def sample_of(specs: list[TensorSpec], arrays: dict[str, Array], index: int) -> dict[str, Array]:
     """One call's tensors: a row where the array has the model's rank, else a whole tensor."""
     return {
         spec.name: arrays[spec.name][index : index + 1]

@@ -21,7 +21,13 @@ FAMILIES = {
 }
 """Module -> the root of its family of errors."""
 
-EXTRAS = {"converter": "converter", "agent": "agent", "fleet": "hub", "demo": "demo"}
+EXTRAS = {
+    "converter": "converter",
+    "agent": "agent",
+    "fleet": "hub",
+    "demo": "demo",
+    "model": "agent",
+}
 
 
 def expected(error: BaseException) -> bool:

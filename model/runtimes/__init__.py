@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.runtimes.choice import installed_runtimes, open_session
+from model.runtimes.choice import installed_runtimes, open_session, preload_runtime
 from model.runtimes.session import Session
 
-__all__ = ["Session", "installed_runtimes", "open_session"]
+__all__ = ["Session", "installed_runtimes", "open_session", "preload_runtime"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +16,10 @@ _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "litert": ("ai-edge-litert",),
     "tflite-runtime": ("tflite-runtime",),
+}
+_MODULES = {
+    "onnxruntime": ("onnxruntime",),
+    "litert": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
 }
 
 
@@ -36,6 +42,17 @@ def open_session(variant: Variant, path: Path, threads: int = 1) -> Session:
     if variant.runtime == "onnxruntime":
         return OnnxRuntimeSession(variant, path, threads)
     return LiteRtSession(variant, path, threads)
+
+
+def preload_runtime(variant: Variant) -> None:
+    """Import the runtime that a variant needs, so that its memory can be told from the model's.
+
+    Quiet where there is none: `open_session` says that better.
+    """
+    for name in _MODULES[variant.runtime]:
+        with suppress(ImportError):
+            importlib.import_module(name)
+            return
 
 
 def _version(distribution: str) -> str | None:

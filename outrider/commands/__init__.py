@@ -6,6 +6,7 @@ import typer
 
 from outrider import __version__
 from outrider.commands.agent import agent
+from outrider.commands.bench import bench
 from outrider.commands.convert import convert, inspect
 from outrider.commands.demo import demo
 from outrider.commands.device import device
@@ -40,6 +41,7 @@ def _options(
 
 app.command()(convert)
 app.command()(inspect)
+app.command()(bench)
 app.add_typer(keys, name="keys")
 app.command()(sign)
 app.add_typer(hub, name="hub")

@@ -14,9 +14,11 @@ PROJECT = Path(__file__).parents[2]
 VERBS = [
     "convert",
     "inspect",
+    "bench",
     "keys init",
     "sign",
     "hub init",
+    "hub new-keys",
     "hub serve",
     "publish",
     "device add",
@@ -93,6 +95,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 ABSENT = [
     ["convert", "no.onnx", "--calib", "no.npz", "--family", "f", "--version", "1", "-o", "b"],
     ["inspect", "no.bundle"],
+    ["bench", "no.bundle"],
     ["keys", "init", "dir", "--family", "f", "--hub-keys", "no.json", "--passphrase-file", "no"],
     ["sign", "no.bundle", "--keys", "dir", "--passphrase-file", "no"],
     ["hub", "serve", "no-dir"],
@@ -122,7 +125,7 @@ def test_what_is_absent_is_one_line_and_exit_code_1(
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04broken", b"{}", b"[1,2]"])
-@pytest.mark.parametrize("verb", ["inspect", "publish", "sign", "convert", "agent enroll"])
+@pytest.mark.parametrize("verb", ["inspect", "bench", "publish", "sign", "convert", "agent enroll"])
 def test_a_file_of_the_wrong_kind_is_one_line_and_stays_as_it_is(
     verb: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,3 @@
+"""Tests of the measurement of bundles."""
+
+from __future__ import annotations

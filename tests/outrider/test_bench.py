@@ -1,0 +1,69 @@
+"""`outrider bench` on a real bundle: what it prints, and what its exit code says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from model.archive import write_bundle
+from model.chunks import file_ref
+from model.golden import GoldenSamples, decode_golden, encode_golden
+from outrider.__main__ import main
+from tests.model.builders import bundle, release
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that holds the whole table."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_a_bundle_is_measured_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(bundle(tmp_path)), "--runs", "5"]) == 0
+    shown = capsys.readouterr()
+    for word in ("p50 ms", "p95 ms", "p99 ms", "100.0 % of", "MiB", "onnxruntime"):
+        assert word in shown.out
+    assert "measuring" in shown.err
+
+
+def test_figures_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(bundle(tmp_path)), "--runs", "5", "--threads", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (variant,) = found["variants"]
+    assert found["host"]["cpus"] >= 1
+    assert variant["preferred"] is True
+    measured = variant["measured"]
+    assert (measured["latency"]["runs"], measured["threads"]) == (5, 2)
+    assert measured["agreement"] == 1.0
+    assert set(measured["memory"]) == {"runtime", "model", "peak", "process"}
+
+
+def test_answers_that_changed_end_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, files = release(tmp_path)
+    (variant,) = manifest.variants
+    golden = decode_golden(files[variant.golden.path])
+    turned = {name: -array for name, array in golden.outputs.items()}
+    data = encode_golden(GoldenSamples(golden.inputs, turned, 0.01, 1.0))
+    files[variant.golden.path] = data
+    changed = msgspec.structs.replace(variant, golden=file_ref(variant.golden.path, data))
+    path = tmp_path / "turned.bundle"
+    write_bundle(path, msgspec.structs.replace(manifest, variants=[changed]), files)
+    assert main(["bench", str(path), "--runs", "1"]) == 1
+    assert "does not pass its golden samples" in capsys.readouterr().err
+
+
+def test_an_unknown_variant_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(bundle(tmp_path)), "--variant", "no-such"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert "has no variant 'no-such'" in shown
+
+
+@pytest.mark.parametrize("option", [["--runs", "0"], ["--threads", "0"], ["--runs", "many"]])
+def test_wrong_numbers_are_wrong_usage(option: list[str]) -> None:
+    assert main(["bench", "x.bundle", *option]) == 2
