@@ -21,6 +21,7 @@ from contract.messages import Ack, Acked, Birth, Death, Event, Message, Reply, R
 from contract.topics import Channel, Topic, parse_topic
 from fleet import records
 from fleet.identities import Identities, Identity
+from fleet.inbox import Incoming
 from fleet.rejections import Rejections
 from fleet.storage.database import Storage
 from fleet.storage.schema import Device
@@ -45,16 +46,6 @@ class WrongDevice(Exception):
 
 class NotDevicesChannel(Exception):
     """A topic on which devices have nothing to say."""
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """One message as the broker delivered it."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    """Delivered out of the broker's memory: says nothing about the device being there now."""
 
 
 @dataclass
@@ -93,7 +84,7 @@ class Ingest:
         genuine = [found for incoming in batch if (found := self._open(incoming, now_ms))]
         try:
             return self._commit(genuine, now_ms)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
             _LOG.warning("storing %d messages one by one: %s", len(genuine), error)
         return self._commit_singly(genuine, now_ms)
 
@@ -153,7 +144,7 @@ class Ingest:
         for each in genuine:
             try:
                 one = self._commit([each], now_ms)
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
                 if _database_is_unwell(self._storage):
                     raise
                 self.rejections.add(each.topic, type(error).__name__, str(error), now_ms)

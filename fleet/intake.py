@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contract.codec import encode
 from contract.messages import Want
 from contract.topics import Channel, device_topic
-from fleet.ingest import Incoming, Ingest
+from fleet.inbox import Incoming
+from fleet.ingest import Ingest
 from fleet.link import Link, Outgoing
 from fleet.ports import Clock
 

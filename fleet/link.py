@@ -7,7 +7,6 @@ counted, since every row of a device's outbox comes again until it is acknowledg
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -24,11 +23,11 @@ from contract.errors import ContractError
 from contract.messages import Epoch
 from contract.topics import epoch_topic, every_device
 from fleet.ca import HUB_USER
-from fleet.ingest import UP_CHANNELS, Incoming
+from fleet.inbox import Inbox, Incoming
+from fleet.ingest import UP_CHANNELS
 from fleet.ports import Clock, LinkStatus
 
 _LOG = logging.getLogger(__name__)
-QUEUE_LENGTH = 20_000
 WINDOW = 32
 """Messages that may wait for the broker's PUBACK at once."""
 SEND_WAIT_S = 10.0
@@ -65,7 +64,7 @@ class Link:
 
     def __init__(self, settings: LinkSettings, woken: threading.Event, clock: Clock) -> None:
         """`woken` is set whenever the publisher should look at what is owed."""
-        self.incoming: queue.Queue[Incoming] = queue.Queue(QUEUE_LENGTH)
+        self.incoming = Inbox()
         self.generation = 0
         self.epoch: str | None = None
         """The epoch that the publisher established; read by `status`."""
@@ -213,15 +212,15 @@ class Link:
         self._subscribed.set()
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        if message.topic == epoch_topic():
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # an error here would end the network thread
+            topic = ""
+        if topic == epoch_topic():
             self._take_epoch(message)
             return
         self._received += 1
-        try:
-            self.incoming.put_nowait(
-                Incoming(message.topic, bytes(message.payload), bool(message.retain))
-            )
-        except queue.Full:
+        if not self.incoming.offer(Incoming(topic, bytes(message.payload), bool(message.retain))):
             with self._counting:
                 self._dropped += 1
 

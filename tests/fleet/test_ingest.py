@@ -13,9 +13,11 @@ from contract.codec import encode
 from contract.deployments import Phase
 from contract.messages import FamilyState, Verb
 from contract.topics import Channel, epoch_topic
+from fleet import records
 from fleet.assignments import command
 from fleet.devices import add_device, remove_device
-from fleet.ingest import Incoming, Ingest, Outcome
+from fleet.inbox import Incoming
+from fleet.ingest import Ingest, Outcome
 from fleet.ports import HubServices
 from fleet.storage.schema import (
     Device,
@@ -356,3 +358,21 @@ def test_received_rows_are_the_memory_of_what_was_stored(
 
     with hub.storage.reading() as session:
         assert len(list(session.scalars(select(Received)))) == 149
+
+
+def test_a_message_that_no_column_takes_does_not_hold_up_the_others(
+    hub: HubServices, say: Say, cam: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = records.Batch._event
+
+    def fail(batch: records.Batch, message: m.Event | m.Reply) -> StoredEvent:
+        if message.seq == 2:
+            raise ValueError("surrogates not allowed")  # not the database's own error
+        return convert(batch, message)
+
+    monkeypatch.setattr(records.Batch, "_event", fail)
+
+    outcome = say(Channel.EVENT, *(cam.event(seq) for seq in (1, 2, 3)))
+
+    assert [ack.acked[0].seqs for ack in outcome.acks] == [[1], [3]]
+    assert rejected(hub)[("up/event", "ValueError")] == 1

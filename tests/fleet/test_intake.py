@@ -12,9 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 from contract.messages import Want
 from contract.topics import Channel
-from fleet import link as link_module
+from fleet import inbox
 from fleet.ca import Authority
-from fleet.ingest import Incoming, Ingest
+from fleet.inbox import Incoming
+from fleet.ingest import Ingest
 from fleet.intake import Intake
 from fleet.link import Link, LinkDown, LinkSettings, Outgoing
 from fleet.ports import HubServices
@@ -51,7 +52,7 @@ def stored(hub: HubServices) -> list[int]:
 def test_what_does_not_fit_in_the_queue_is_counted(
     hub: HubServices, cam: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "QUEUE_LENGTH", 2)
+    monkeypatch.setattr(inbox, "QUEUE_LENGTH", 2)
     link = make_link(hub)
     for seq in range(5):
         deliver(link, cam.topic(Channel.EVENT), cam.event(seq))
@@ -63,6 +64,42 @@ def test_what_does_not_fit_in_the_queue_is_counted(
     with hub.storage.reading() as session:
         (row,) = session.scalars(select(Rejected))
     assert (row.error, row.count) == ("QueueFull", 3)
+
+
+def test_bytes_are_bounded_and_room_comes_back(
+    hub: HubServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "QUEUE_BYTES", 100)
+    link = make_link(hub)
+    for _ in range(5):
+        deliver(link, "outrider/v1/dev/cam-1/up/report", b"x" * 40)
+    assert link.status().queued == 2
+
+    link.incoming.get_nowait()
+    deliver(link, "outrider/v1/dev/cam-1/up/report", b"x" * 40)
+
+    assert (link.status().queued, link.take_dropped()) == (2, 3)
+
+
+def test_a_device_that_floods_leaves_room_for_the_others(
+    hub: HubServices, cam: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "TOPIC_LENGTH", 3)
+    link = make_link(hub)
+    for _ in range(50):
+        deliver(link, "outrider/v1/dev/loud/up/event", b"x")
+    deliver(link, cam.topic(Channel.EVENT), cam.event(1))
+
+    Intake(link, Ingest(hub.storage), lambda _: None, hub.clock).step()
+
+    assert stored(hub) == [1]
+    assert link.status().queued == 0
+
+
+def test_a_topic_that_is_no_text_does_not_end_the_network_thread(hub: HubServices) -> None:
+    link = make_link(hub)
+    link._on_message(link._client, None, MQTTMessage(topic=b"outrider/\xff"))
+    assert link.status().received == 1
 
 
 def test_many_messages_are_one_batch(hub: HubServices, cam: Device) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy import delete, func, select
 from contract.topics import Channel
 from fleet import retention
 from fleet.assembly import RunningHub
-from fleet.ingest import Incoming, Ingest
+from fleet.inbox import Incoming
+from fleet.ingest import Ingest
 from fleet.ports import HubServices
 from fleet.retention import AGAIN_S, EVERY_S, KEPT, Keep, Retention
 from fleet.storage.schema import AuditEntry, Received, StoredEvent, StoredReport, Table
