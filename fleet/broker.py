@@ -6,6 +6,7 @@ is bound to this process and dies with it, however this process dies.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pwd
@@ -20,21 +21,26 @@ from pathlib import Path
 from fleet.broker_files import BrokerFiles, access_rules, configuration
 from fleet.ca import Authority
 from fleet.config import HubConfig
-from fleet.errors import BrokerFailed, BrokerMissing, PortInUse
+from fleet.errors import BrokerFailed, BrokerMissing, FleetError, PortInUse
 from fleet.files import write_whole
 
 _LOG = logging.getLogger(__name__)
 START_WAIT_S = 10.0
 STOP_WAIT_S = 5.0
 BACKOFF_S = (0.2, 30.0)
+MAX_LOG_BYTES = 8 * 1024 * 1024
+"""Strangers can make Mosquitto log: beyond this its words become `mosquitto.log.1`."""
 _SEARCH = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
 
 # PR_SET_PDEATHSIG: the kernel kills the child when the thread that started it is gone. Set in a
 # fresh interpreter that then becomes Mosquitto, since code between fork and exec is not safe here.
+# Each device takes a file descriptor, and the usual soft limit of 1,024 would end a fleet there.
 _BOUND_CHILD = """
-import ctypes, os, signal, sys
+import ctypes, os, resource, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
@@ -112,7 +118,9 @@ class BrokerChild:
         self._first.wait()
         if self._failure is not None:
             self._thread.join()
-            raise self._failure
+            if isinstance(self._failure, FleetError):
+                raise self._failure
+            raise BrokerFailed(f"the broker cannot be started: {self._failure}") from self._failure
 
     def stop(self) -> None:
         """Stop the child and the thread; returns when both are gone."""
@@ -123,21 +131,21 @@ class BrokerChild:
     def _supervise(self) -> None:
         """Started and ended by one thread: the kernel ties the child to it."""
         delay = BACKOFF_S[0]
-        with self._files.log.open("ab") as log:
-            while not self._stop.is_set():
-                started = time.monotonic()
-                try:
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                with self._files.log.open("ab") as log:
                     self._run(log.fileno())
-                except Exception as error:  # noqa: BLE001 - the thread's boundary; kept for start()
-                    if not self._first.is_set():
-                        self._failure = error
-                        self._first.set()
-                        return
-                    _LOG.error("the broker cannot be started again: %s", error)
-                if time.monotonic() - started > BACKOFF_S[1]:
-                    delay = BACKOFF_S[0]
-                if not self._stop.wait(delay):
-                    delay = min(delay * 2, BACKOFF_S[1])
+            except Exception as error:  # noqa: BLE001 - the thread's boundary; kept for start()
+                if not self._first.is_set():
+                    self._failure = error
+                    self._first.set()
+                    return
+                _LOG.error("the broker cannot be started again: %s", error)
+            if time.monotonic() - started > BACKOFF_S[1]:
+                delay = BACKOFF_S[0]
+            if not self._stop.wait(delay):
+                delay = min(delay * 2, BACKOFF_S[1])
 
     def _run(self, log: int) -> None:
         """One life of the broker: returns when it ended or was told to."""
@@ -154,6 +162,7 @@ class BrokerChild:
                 try:
                     code = child.wait(0.1)
                 except subprocess.TimeoutExpired:
+                    bound_log(self._files.log)
                     continue
                 _LOG.error("the broker ended with code %d; starting it again", code)
                 return
@@ -173,6 +182,20 @@ class BrokerChild:
             else:
                 return
         raise BrokerFailed(f"mosquitto does not answer on port {self._files.port}")
+
+
+def bound_log(path: Path) -> None:
+    """Move a log that has grown too long aside. Mosquitto appends, so it goes on in the same file.
+
+    Never fails: a log is not worth the broker.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size <= MAX_LOG_BYTES:
+            return
+        try:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        finally:
+            os.truncate(path, 0)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -16,7 +17,13 @@ import pytest
 from contract.topics import Channel, device_topic, epoch_topic
 from fleet import broker
 from fleet.assembly import RunningHub
-from fleet.broker import BrokerChild, local_address, require_free_port, write_broker_files
+from fleet.broker import (
+    BrokerChild,
+    bound_log,
+    local_address,
+    require_free_port,
+    write_broker_files,
+)
 from fleet.broker_files import BrokerFiles
 from fleet.config import read_config
 from fleet.errors import BrokerFailed, BrokerMissing, PortInUse
@@ -204,3 +211,36 @@ def test_the_hub_reaches_its_own_broker(bind: str, reached: str) -> None:
 
 def test_a_free_port_is_no_error() -> None:
     require_free_port("127.0.0.1", 0, "the test")
+
+
+def test_the_broker_may_open_as_many_files_as_the_system_allows(files: BrokerFiles) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    child = BrokerChild(files)
+    child.start()
+    try:
+        assert child.pid is not None
+        assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        child.stop()
+
+
+def test_a_log_that_cannot_be_written_is_an_error_and_no_endless_wait(files: BrokerFiles) -> None:
+    files.log.mkdir()
+
+    with pytest.raises(BrokerFailed, match="mosquitto.log"):
+        BrokerChild(files).start()
+
+
+def test_a_log_that_has_grown_long_is_moved_aside(
+    files: BrokerFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "MAX_LOG_BYTES", 10)
+    files.log.write_bytes(b"short")
+    bound_log(files.log)
+    assert files.log.read_bytes() == b"short"
+
+    files.log.write_bytes(b"rather long words")
+    bound_log(files.log)
+
+    assert files.log.read_bytes() == b""
+    assert files.log.with_name("mosquitto.log.1").read_bytes() == b"rather long words"
