@@ -20,6 +20,7 @@ from agent.deployment import events as on
 from agent.deployment.dispatch import Dispatch
 from agent.deployment.drafts import EventDraft, encode_draft
 from agent.deployment.fetching import FetchParts
+from agent.deployment.floors import require_above_floor
 from agent.deployment.good_count import GoodCount
 from agent.deployment.handover import Handover
 from agent.deployment.machine import step
@@ -169,6 +170,7 @@ class Deployer:
         state = self._states.get(family)
         if state is None:
             raise PolicyRefused(f"no release of {family} was ever deployed here")
+        require_above_floor(self._journal, state)
         asked = on.RollbackAsked(cause=cause, detail=detail or "asked for", at_ms=self._clock())
         if not self._apply(family, asked):
             raise PolicyRefused(
