@@ -37,6 +37,7 @@ from agent.deployment.state import (
     Attempt,
     Blame,
     Deployment,
+    Serving,
     Stage,
 )
 from contract.deployments import Cause, Mode, Outcome
@@ -103,7 +104,7 @@ def _begin(state: Deployment, attempt: Attempt, at_ms: int, elsewhere: bool = Fa
         since_ms=at_ms,
     )
     serving = state.serving
-    if serving is None or elsewhere or serving.digest != attempt.wanted.digest:
+    if serving is None or elsewhere or not _is(serving, attempt):
         fetching = replace(fresh, stage=Stage.FETCHING)
         return fetching, (report(fetching), do.Fetch())
     fresh = replace(fresh, variant=serving.variant)
@@ -177,7 +178,14 @@ def _same_wish(old: Attempt, new: Attempt) -> bool:
 
 
 def _same(state: Deployment, attempt: Attempt) -> bool:
-    return attempt_of(state).wanted.digest == attempt.wanted.digest
+    old, new = attempt_of(state).wanted, attempt.wanted
+    return (old.target, old.digest) == (new.target, new.digest)
+
+
+def _is(serving: Serving, attempt: Attempt) -> bool:
+    """A digest under another release's name was never vouched for, whatever serves."""
+    wanted = attempt.wanted
+    return (serving.target, serving.digest) == (wanted.target, wanted.digest)
 
 
 # --- forward ------------------------------------------------------------------------------------
