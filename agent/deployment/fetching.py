@@ -93,6 +93,7 @@ def fetch_release(
         parts.tally.bytes_full = float(sum(ref.length for ref in variant_files(installed)))
         return installed.name
     staging = Staging(parts.layout.staged(wanted.digest))
+    staging.discard_links()
     manifest = _manifest(parts, staging, wanted, release.length, cancelled)
     variant = _variant(manifest, parts.hardware)
     plan = plan_files(_chunk_lists(parts, staging, wanted.target, variant, cancelled))

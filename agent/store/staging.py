@@ -75,6 +75,15 @@ class Staging:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
+    def discard_links(self) -> None:
+        """Whatever is written below here stays here: links that something left behind go."""
+        if self.directory.is_symlink():
+            self.directory.unlink()
+        for folder, folders, files in os.walk(self.directory):
+            for path in (Path(folder, name) for name in (*folders, *files)):
+                if path.is_symlink():
+                    path.unlink()
+
     def manifest(self, digest: str) -> bytes | None:
         """The staged manifest, when it is whole."""
         return _whole(manifest_path(self.directory), digest)
