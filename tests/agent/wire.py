@@ -75,6 +75,11 @@ class Hub:
         """What was heard on the topic."""
         return [payload for where, payload in self.heard if where == topic]
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has us, perhaps again."""
+        return self._client.is_connected()
+
     def close(self) -> None:
         """Leave."""
         self._client.disconnect()

@@ -14,14 +14,14 @@ from agent.errors import (
     Untrusted,
 )
 from tests.agent.trust.offers import (
-    import_root,
     offer,
     refuse,
     replace_linked,
     replace_snapshot,
     resign,
+    rotate_online_keys,
 )
-from tests.trust.ceremony import DAY_MS, HOUR_MS, Device, World
+from tests.trust.ceremony import DAY_MS, Device, World
 from tests.trust.forgery import bump, forge, offline, stolen_online, stranger
 
 # Who signed
@@ -203,7 +203,6 @@ def test_a_listed_file_that_the_broker_has_lost_is_a_transport_failure(
 
 def test_new_online_keys_recover_from_a_thief_who_ran_ahead(world: World, seen: Device) -> None:
     """The thief signed version 10,000, and a time of issue near the expiry of everything."""
-    from securesystemslib.signer import SSlibKey
 
     def ahead(timestamp: Any) -> None:
         timestamp.version = 10_000
@@ -215,23 +214,7 @@ def test_new_online_keys_recover_from_a_thief_who_ran_ahead(world: World, seen: 
     assert seen.journal.versions["timestamp"] == 10_000
     seen.source.replaced.clear()
 
-    for name in ("snapshot", "timestamp"):
-        (world.repository.keys / f"{name}.pem").unlink()
-    world.repository.create_online_keys()
-    hub = world.repository.hub_public_keys()
-
-    def rotate(root: Any) -> None:
-        bump(root)
-        for role, public in (("snapshot", hub.snapshot), ("timestamp", hub.timestamp)):
-            root.revoke_key(root.roles[role].keyids[0], role)
-            key = stolen_online(world, role).public_key
-            assert isinstance(key, SSlibKey)
-            assert key.keyval["public"] == public
-            root.add_key(key, role)
-
-    import_root(world, rotate)
-    world.now_ms += HOUR_MS
-    world.repository.sign_online(world.now_ms)
+    rotate_online_keys(world)
 
     view = seen.guard.refresh(["digits/1"])
 

@@ -1,0 +1,76 @@
+"""A scene a test: v1 serves and has proven itself, v2 is published and may be assigned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.link.fetch_plan import Patience
+from tests.agent.deployment.releases import Released, make_release
+from tests.agent.wire import DEVICE, Hub, Link
+from tests.attacks.scene import Scene, remember
+from tests.mosquitto import Authority, Mosquitto
+from tests.trust.ceremony import new_world
+
+IMPATIENT = Patience(ask_s=0.3, cold_ask_s=0.1, want_again_s=0.2, want_limit_s=0.5)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def v1(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    directory = tmp_path_factory.mktemp("v1")
+    return remember(make_release(directory, "1"), directory)
+
+
+@pytest.fixture(scope="session")
+def v2(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    directory = tmp_path_factory.mktemp("v2")
+    return remember(make_release(directory, "2"), directory)
+
+
+@pytest.fixture
+def broker(tmp_path: Path, authority: Authority) -> Iterator[Mosquitto]:
+    broker = Mosquitto(tmp_path / "broker", authority)
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def hub(broker: Mosquitto, authority: Authority) -> Iterator[Hub]:
+    hub = Hub(broker, authority.client("hub"))
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def link(broker: Mosquitto, authority: Authority) -> Iterator[Link]:
+    link = Link(broker, authority.client(DEVICE)).up()
+    link.blobs._patience = IMPATIENT
+    yield link
+    link.connection.stop()
+
+
+@pytest.fixture
+def scene(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    hub: Hub,
+    link: Link,
+    v1: Released,
+    v2: Released,
+) -> Iterator[Scene]:
+    """A device that serves v1, while v2 waits at the broker."""
+    world = new_world(tmp_path / "world", lambda: tmp_path_factory.mktemp("template"))
+    scene = Scene(tmp_path, world, hub, link)
+    scene.publish(v1)
+    scene.serve(v1)
+    scene.publish(v2)
+    yield scene
+    scene.power_off()
