@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from contract.ids import digest_of
 from fleet.files import write_whole
 
 
@@ -30,7 +31,18 @@ class EpochFile:
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         write_whole(self._path, epoch.encode() + b"\n")
 
-    def fresh(self) -> str:
-        """A name that no memory has had; the one before is void from here on."""
+    def fresh(self, key: str) -> str:
+        """A name that no memory has had; the one before is void from here on. `key`: the id of the
+        key that seals what this memory holds."""
         self._path.unlink(missing_ok=True)
-        return secrets.token_hex(16)
+        return secrets.token_hex(8) + _mark(key)
+
+
+def sealed_by(epoch: str, key: str) -> bool:
+    """Whether what a memory of this name holds was sealed by this key. If not, devices would refuse
+    the assignments there, once they know that the hub has another one."""
+    return epoch.endswith(_mark(key))
+
+
+def _mark(key: str) -> str:
+    return digest_of(key.encode())[:16]

@@ -14,10 +14,11 @@ from itertools import islice
 from typing import TypeVar
 
 from contract.codec import encode
+from contract.envelope import key_id
 from contract.messages import Epoch, Want
 from contract.topics import Channel, blob_topic, device_topic, epoch_topic
 from fleet import assignments, owed
-from fleet.epoch import EpochFile
+from fleet.epoch import EpochFile, sealed_by
 from fleet.errors import BlobMissing, FleetError
 from fleet.link import Link, LinkDown, Outgoing
 from fleet.metadata_feed import MetadataFeed
@@ -82,18 +83,20 @@ class Publisher:
             self._generation = 0
 
     def _greet(self) -> None:
-        """Once a connection: find out whose memory the broker holds."""
-        generation = self._link.generation
-        if generation == self._generation:
+        """Once a connection, and when the hub has a new key: whose memory does the broker hold?"""
+        generation, key = self._link.generation, self._key()
+        held = self._link.epoch
+        if generation == self._generation and held is not None and sealed_by(held, key):
             return
         found = self._link.retained_epoch(EPOCH_WAIT_S)
         name = self._hub.config.name
         ours = self._epoch_file.read()
-        if found is not None and found.hub == name and found.epoch == ours:
+        known = found is not None and found.hub == name and found.epoch == ours
+        if known and ours is not None and sealed_by(ours, key):
             self._link.epoch, self._vouched = ours, True
         else:
-            self._link.epoch, self._vouched = self._epoch_file.fresh(), False
-            _LOG.info("the broker's memory is empty or foreign: sending everything")
+            self._link.epoch, self._vouched = self._epoch_file.fresh(key), False
+            _LOG.info("the broker's memory is empty, foreign, or of a former key: sending all")
         self._feed.forget()
         self._look_at_metadata = True
         self._generation = generation
@@ -126,6 +129,9 @@ class Publisher:
         except FleetError as error:
             # Devices go on with what they have; their assignments and commands must not wait.
             _LOG.error("the TUF metadata cannot be published: %s", error)
+
+    def _key(self) -> str:
+        return key_id(self._hub.repository.assignment_key().public_key())
 
     def _seen(self, now_ms: int) -> dict[str, int]:
         with self._hub.storage.reading() as session:

@@ -20,7 +20,7 @@ from contract.ids import check_id
 from contract.trust import encode_hub_public_keys
 from fleet.broker import local_address, write_broker_files
 from fleet.ca import Authority
-from fleet.config import CONFIG_FILE, HubConfig, encode_config
+from fleet.config import CONFIG_FILE, HubConfig, encode_config, read_config
 from fleet.errors import FleetError, HubExists, SetupFailed
 from fleet.files import write_whole
 from fleet.storage.database import open_storage
@@ -82,6 +82,18 @@ def init_hub(
         ca_pem=Authority(directory / "ca").root_pem(),
         hub_keys=directory / HUB_KEYS_FILE,
     )
+
+
+def new_online_keys(directory: Path) -> Path:
+    """Make the online keys that shall follow the present ones; returns the file that names them.
+
+    They are used once a trust.json that names them is published, and the old ones are gone then.
+    """
+    config = read_config(directory)
+    public = Repository(directory / "tuf").stage_online_keys(config.name)
+    path = directory / HUB_KEYS_FILE
+    write_whole(path, encode_hub_public_keys(public))
+    return path
 
 
 def database_url(directory: Path) -> str:

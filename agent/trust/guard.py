@@ -142,10 +142,10 @@ class TrustGuard:
 
     def _judge(self, updater: Updater, targets: Sequence[str], now_ms: int) -> TrustedView:
         """Compare with the journal, then make everything durable, the journal last."""
-        known = self._journal.trust_versions()
+        journal = self._journal.trust_versions()
         rotated = self._rotated(verified_root(updater))
-        for role in rotated:
-            known.pop(role, None)
+        forgotten = _forgotten(rotated, journal)
+        known = {role: version for role, version in journal.items() if role not in forgotten}
         top = _versions(verified_roles(updater, ()))
         require_sane_versions(top)
         if lower := _below(top, known):
@@ -154,13 +154,17 @@ class TrustGuard:
         signed = verified_roles(updater, found.families)
         floor_ms = 0 if TIMESTAMP in rotated else self._journal.trust_floor_ms()
         floor_ms = next_floor(floor_ms, self._build_ms, _issued_at(signed), _expiries(signed))
-        record = self._record(updater, found, signed)
+        record = self._record(updater, found, signed, forgotten)
         local.sync(self._directory)
         save_record(self._directory, record)
-        self._journal.save_trust(floor_ms, record.versions, record.counters)
+        # A family that was not asked for is forgotten all the same, or it would never come again.
+        versions = dict.fromkeys(forgotten, 0) | record.versions
+        self._journal.save_trust(floor_ms, versions, record.counters)
         return replace(record.view(max(now_ms, floor_ms)), refused=found.refused)
 
-    def _record(self, updater: Updater, found: Found, signed: dict[str, Signed]) -> ViewRecord:
+    def _record(
+        self, updater: Updater, found: Found, signed: dict[str, Signed], forgotten: set[str]
+    ) -> ViewRecord:
         """The view to keep, with what an earlier one knew of families that are as they were, or
         whose newer metadata was refused now."""
         versions, releases = _versions(signed), list(found.releases)
@@ -170,7 +174,7 @@ class TrustGuard:
             meta = listed.get(f"{family}.json")
             same = meta is not None and meta.version == version
             if family not in versions and (same or family in found.refused):
-                versions[family] = version
+                versions[family] = version if same or family not in forgotten else 0
                 releases += earlier.of(family) if earlier else []
         counters = {
             family: max(counter, self._journal.min_counter(family))
@@ -200,6 +204,12 @@ def _translated() -> Iterator[None]:
         yield
     except (RepositoryError, DownloadError, OSError, ValueError) as error:
         raise as_device_error(error) from error
+
+
+def _forgotten(rotated: set[str], journal: dict[str, int]) -> set[str]:
+    """Whose versions start anew. A new snapshot key vouches for all that snapshots list, so with
+    the old one goes what it listed (TUF specification 5.3.11); the root and the floors stay."""
+    return journal.keys() - {ROOT} if SNAPSHOT in rotated else rotated
 
 
 def _versions(signed: dict[str, Signed]) -> dict[str, int]:

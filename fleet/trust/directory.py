@@ -119,9 +119,11 @@ def read_fresh(directory: Path, root: Root) -> Fresh | None:
     return Fresh(timestamp, data, snapshot, snapshot_data)
 
 
-def highest_snapshot(directory: Path) -> int:
-    """The highest version of any snapshot file; 0 when there is none."""
-    return max(_versions(directory).get(SNAPSHOT, [0]))
+def highest_snapshot(directory: Path, ceiling: int) -> int:
+    """The highest version of any snapshot file up to `ceiling`; 0 when there is none. What is above
+    it a thief has left, and a hub with new keys starts below."""
+    found = _versions(directory).get(SNAPSHOT, [])
+    return max((version for version in found if version <= ceiling), default=0)
 
 
 def write_trust(directory: Path, trust: Trust) -> None:
@@ -140,8 +142,10 @@ def write_fresh(directory: Path, fresh: Fresh) -> None:
     version = fresh.snapshot.version
     _write(directory, metadata_name(SNAPSHOT, version), fresh.snapshot_data)
     _write(directory, TIMESTAMP_FILE, fresh.timestamp_data)
-    for old in sorted(_versions(directory)[SNAPSHOT])[:-SNAPSHOTS_KEPT]:
-        (directory / metadata_name(SNAPSHOT, old)).unlink(missing_ok=True)
+    found = sorted(_versions(directory)[SNAPSHOT])
+    kept = [number for number in found if number <= version][-SNAPSHOTS_KEPT:]
+    for other in set(found).difference(kept):
+        (directory / metadata_name(SNAPSHOT, other)).unlink(missing_ok=True)
 
 
 def read_version(directory: Path, role: str, version: int) -> bytes:

@@ -21,5 +21,9 @@ class OnlineKeysDamaged(FleetError):
     """An online key of the hub is missing, unreadable or not the one that root.json names."""
 
 
+class NumbersUsedUp(FleetError):
+    """Somebody signed with the online keys up to the last version that a file may have."""
+
+
 class MetadataDamaged(FleetError):
     """The hub's own TUF directory does not verify."""

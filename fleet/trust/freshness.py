@@ -15,6 +15,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from contract.trust import ISSUED_AT, LIFETIME_MS, MAX_VERSION, SNAPSHOT, TIMESTAMP
 from fleet.trust.directory import File, Fresh, Trust
+from fleet.trust.errors import NumbersUsedUp
 
 RESIGN_AFTER_MS = 6 * 3_600_000
 MS_A_VERSION = 60_000
@@ -62,10 +63,15 @@ def sign(
     seen by devices.
 
     Both always get the same version. The time of issue never goes back, or devices that saw a
-    later one would call this one expired.
+    later one would call this one expired. Raises `NumbersUsedUp`.
     """
     issued = max(now_ms, issued_at_ms(last) if last else 0)
     version = max(last.timestamp.version if last else 0, taken) + 1
+    if version > MAX_VERSION:
+        raise NumbersUsedUp(
+            "the online keys have signed up to the last number: they were stolen; make new ones"
+            " with `outrider hub new-keys` and `outrider keys rotate`"
+        )
     snapshot = Snapshot(
         version=version,
         expires=_expiry(issued + LIFETIME_MS[SNAPSHOT]),

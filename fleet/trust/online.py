@@ -1,11 +1,14 @@
 """The hub's own keys: snapshot, timestamp and assignment, Ed25519, PEM, 0600, unencrypted.
 
 Unencrypted because the hub signs without a person present; what a thief of them could do is bounded
-by the offline roles. Never writes over a key.
+by the offline roles. New keys wait in `next/` until signed metadata names them; only then do they
+take the place of the old ones, which are gone with that.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,6 +27,7 @@ from fleet.trust.errors import OnlineKeysDamaged
 
 ASSIGNMENT = "assignment"
 ONLINE_KEYS = (SNAPSHOT, TIMESTAMP, ASSIGNMENT)
+NEXT = "next"
 MAX_KEY_BYTES = 16_384
 
 
@@ -71,9 +75,29 @@ def public_keys(folder: Path, hub: str) -> HubPublicKeys:
     )
 
 
+def promote(folder: Path, named: Mapping[str, Collection[str]]) -> list[str]:
+    """Put those waiting keys in force that are `named`: name -> public keys in hex that signed
+    metadata lists. One rename each, so that a run that was cut short is finished by the next."""
+    waiting = folder / NEXT
+    due = [
+        name
+        for name in ONLINE_KEYS
+        if _path(waiting, name).exists() and _public_hex(load(waiting, name)) in named[name]
+    ]
+    for name in due:
+        _move(_path(waiting, name), _path(folder, name))
+    if due and not any(_path(waiting, name).exists() for name in ONLINE_KEYS):
+        waiting.rmdir()
+    return due
+
+
 def _public_hex(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
 def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.pem"
+
+
+def _move(source: Path, destination: Path) -> None:
+    os.replace(source, destination)

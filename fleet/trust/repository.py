@@ -7,6 +7,7 @@ threads, the engine and the command line may each have one. Writers exclude each
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +33,8 @@ from fleet.trust import directory as tuf_directory
 from fleet.trust import freshness, online
 from fleet.trust.acceptance import adopt, merge, require_listed
 from fleet.trust.directory import Trust, exclusive, read_fresh, read_trust
-from fleet.trust.errors import OnlineKeysDamaged, TrustRefused
-from fleet.trust.verification import require_this_hub
+from fleet.trust.errors import OnlineKeysDamaged, TrustForAnotherHub, TrustRefused
+from fleet.trust.verification import named_keys, require_this_hub
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ class Repository:
         with exclusive(self.directory):
             return online.create_keys(self.keys)
 
+    def stage_online_keys(self, hub: str = "hub") -> HubPublicKeys:
+        """Make the keys that shall follow the present ones; they wait until an imported trust.json
+        names them. Called again before that, it returns the same ones."""
+        with exclusive(self.directory):
+            online.create_keys(self.keys / online.NEXT)
+        return online.public_keys(self.keys / online.NEXT, hub)
+
     def hub_public_keys(self, hub: str = "hub") -> HubPublicKeys:
         """What `outrider keys init` needs; raises `OnlineKeysDamaged`."""
         return online.public_keys(self.keys, hub)
@@ -78,9 +86,13 @@ class Repository:
         except MalformedTrust as error:
             raise TrustRefused(str(error)) from error
         with exclusive(self.directory):
-            trust = merge(read_trust(self.directory), offered)
-            require_this_hub(trust.root, trust.targets.signed, self.hub_public_keys())
+            current = read_trust(self.directory)
+            if current is not None:
+                self._promote(current)
+            trust = merge(current, offered)
+            self._require_ours(trust)
             tuf_directory.write_trust(self.directory, trust)
+            self._promote(trust)
         return _versions(trust)
 
     def accept(self, trust_files: Mapping[str, bytes], manifest_bytes: bytes) -> Accepted:
@@ -114,11 +126,13 @@ class Repository:
             last = read_fresh(self.directory, trust.root)
             if not freshness.is_due(trust, last, now_ms, passing):
                 return False
+            self._promote(trust)
             signers = {role: online.signer(self.keys, role) for role in (SNAPSHOT, TIMESTAMP)}
             for role, signer in signers.items():
                 if trust.root.roles[role].keyids != [signer.public_key.keyid]:
                     raise OnlineKeysDamaged(f"{role}.pem is not the key that root.json names")
-            taken = max(tuf_directory.highest_snapshot(self.directory), passing)
+            on_disk = tuf_directory.highest_snapshot(self.directory, freshness.believable(now_ms))
+            taken = max(on_disk, passing)
             fresh = freshness.sign(trust, last, signers, now_ms, taken)
             tuf_directory.write_fresh(self.directory, fresh)
             return True
@@ -187,6 +201,19 @@ class Repository:
             found[SNAPSHOT] = fresh.snapshot.expires
             found[TIMESTAMP] = fresh.timestamp.expires
         return {role: int(expires.timestamp()) * 1000 for role, expires in found.items()}
+
+    def _require_ours(self, trust: Trust) -> None:
+        """Raises `TrustForAnotherHub` unless it names the present keys, or the ones that wait."""
+        waiting = self.keys / online.NEXT
+        if waiting.exists():
+            next_keys = online.public_keys(waiting, "hub")
+            with suppress(TrustForAnotherHub):
+                return require_this_hub(trust.root, trust.targets.signed, next_keys)
+        return require_this_hub(trust.root, trust.targets.signed, self.hub_public_keys())
+
+    def _promote(self, trust: Trust) -> None:
+        if (self.keys / online.NEXT).exists():
+            online.promote(self.keys, named_keys(trust.root, trust.targets.signed))
 
     def _trust(self) -> Trust:
         trust = read_trust(self.directory)

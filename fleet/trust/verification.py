@@ -42,6 +42,7 @@ from contract.trust import (
     metadata_name,
 )
 from fleet.trust.errors import TrustForAnotherHub, TrustRefused
+from fleet.trust.online import ASSIGNMENT
 
 MIN_ROOT_THRESHOLD = 2
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
@@ -118,17 +119,26 @@ def families_of(targets: Targets) -> dict[str, DelegatedRole]:
     return targets.delegations.roles
 
 
+def named_keys(root: Root, targets: Targets) -> dict[str, list[str]]:
+    """The hub's keys as signed metadata names them: role, or `assignment` -> public keys in hex."""
+    found = {
+        role: [str(root.keys[keyid].keyval.get("public")) for keyid in root.roles[role].keyids]
+        for role in (SNAPSHOT, TIMESTAMP)
+    }
+    policy = custom_from_dict(HubKeys, targets.targets[HUB_KEYS_TARGET].custom, HUB_KEYS_TARGET)
+    return found | {ASSIGNMENT: policy.keys}
+
+
 def require_this_hub(root: Root, targets: Targets, hub: HubPublicKeys) -> None:
     """Raises `TrustForAnotherHub` unless exactly this hub's keys sign snapshot and timestamp."""
+    named = named_keys(root, targets)
     for role, public in ((SNAPSHOT, hub.snapshot), (TIMESTAMP, hub.timestamp)):
-        named = [root.keys[keyid].keyval.get("public") for keyid in root.roles[role].keyids]
-        if named != [public]:
+        if named[role] != [public]:
             raise TrustForAnotherHub(
-                f"root.json names another {role} key than this hub's: run `outrider keys init`"
-                " with this hub's hub-keys.json"
+                f"root.json names another {role} key than this hub's: run `outrider keys init`,"
+                " or for a hub with new keys `outrider keys rotate`, with this hub's hub-keys.json"
             )
-    keys = custom_from_dict(HubKeys, targets.targets[HUB_KEYS_TARGET].custom, HUB_KEYS_TARGET)
-    if hub.assignment not in keys.keys:
+    if hub.assignment not in named[ASSIGNMENT]:
         raise TrustForAnotherHub("policy/hub-keys does not list this hub's assignment key")
 
 

@@ -63,7 +63,7 @@ def forge_release(hub: Path, family: str, version: str, manifest: bytes) -> Forg
     """A release signed with a stranger's key, listed by a genuine snapshot and timestamp."""
     from contract.ids import digest_of
     from contract.topics import blob_topic, tuf_index_topic, tuf_topic
-    from contract.trust import SNAPSHOT, TIMESTAMP, TIMESTAMP_FILE, metadata_name
+    from contract.trust import MAX_VERSION, SNAPSHOT, TIMESTAMP, TIMESTAMP_FILE, metadata_name
     from fleet.trust import directory, freshness, online
     from model.chunks import frame
 
@@ -75,7 +75,7 @@ def forge_release(hub: Path, family: str, version: str, manifest: bytes) -> Forg
     forged = replace(trust, families={**trust.families, family: forged_family})
     last = directory.read_fresh(hub / "tuf", trust.root)
     signers = {role: online.signer(hub / "keys", role) for role in (SNAPSHOT, TIMESTAMP)}
-    taken = directory.highest_snapshot(hub / "tuf")
+    taken = directory.highest_snapshot(hub / "tuf", MAX_VERSION)
     fresh = freshness.sign(forged, last, signers, _now_ms(), taken)
     files = {
         forged_family.name: forged_family.data,
