@@ -108,7 +108,10 @@ class ControlApi:
 
     async def _unload(self, body: bytes) -> dict[str, str]:
         request = _parse(body, p.ModelRequest)
+        waited = {c.digest for c in self._plane.candidates() if c.family == request.family}
         await self._plane.unload(request.family, request.digest)
+        if request.digest not in waited:
+            self._life.unserved.pop(request.family, None)  # nobody asks for it any more
         return {"unloaded": request.digest}
 
     async def _probe(self, body: bytes) -> p.Probed:

@@ -144,9 +144,10 @@ class _ConstantRun:
 
 
 def _rows(arrays: Arrays) -> npt.NDArray[Any]:
-    """All tensors side by side as bytes, one row a sample; one row where batches differ."""
+    """All tensors side by side as bytes, one row a sample; one row where batches differ, or where
+    there is none (a detector that found nothing)."""
     batches = {array.shape[0] if array.ndim > 1 else 1 for array in arrays.values()}
-    rows = batches.pop() if len(batches) == 1 else 1
+    rows = (batches.pop() or 1) if len(batches) == 1 else 1
     parts = [
         np.ascontiguousarray(arrays[name]).reshape(rows, -1).view(np.uint8)
         for name in sorted(arrays)

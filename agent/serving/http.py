@@ -83,7 +83,11 @@ async def answer_with(work: Awaitable[Reply], send: Send) -> None:
 
 
 class BodyReader:
-    """Reads bodies within one limit for each and one for all that are held at once."""
+    """Reads bodies within one limit for each and one for all that are held at once.
+
+    What counts is what has come, and what it unpacks to: a client that announces much and sends
+    nothing takes nothing from the others.
+    """
 
     def __init__(self, max_body: int, max_held: int, timeout_s: float) -> None:
         self._max_body = max_body
@@ -97,36 +101,41 @@ class BodyReader:
 
         Raises `RequestRefused` subclasses.
         """
-        declared = self._declared(scope["headers"])
+        self._check_length(scope["headers"])
         encoding = header(scope["headers"], b"content-encoding") or b"identity"
-        if self._held + declared > self._max_held:
-            raise Busy("too many requests at once; try again")
-        self._held += declared
+        held = _Held(self)
         try:
-            body = await self._in_time(receive)
-            yield _unpack(body, encoding.lower(), self._max_body)
+            packed = await self._in_time(receive, held)
+            body = _unpack(packed, encoding.lower(), self._max_body)
+            if body is not packed:
+                held.add(len(body))
+            del packed
+            yield body
         finally:
-            self._held -= declared
+            self._held -= held.bytes
 
-    async def _in_time(self, receive: Receive) -> bytes:
+    async def _in_time(self, receive: Receive, held: _Held) -> bytes:
         try:
-            return await asyncio.wait_for(self._collect(receive), self._timeout_s)
+            return await asyncio.wait_for(self._collect(receive, held), self._timeout_s)
         except asyncio.TimeoutError as error:
             raise TooSlow(f"the body did not come within {self._timeout_s:.0f} s") from error
 
-    def _declared(self, headers: Iterable[tuple[bytes, bytes]]) -> int:
+    def _check_length(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         length = header(headers, b"content-length")
         if length is None:
-            # Chunked, or none at all: held against the budget as if it were the longest.
-            chunked = header(headers, b"transfer-encoding") is not None
-            return self._max_body if chunked else 0
+            return
         if not length.isdigit() or len(length) > 18:
             raise MalformedRequest("Content-Length is not a length")
         if int(length) > self._max_body:
             raise self._too_long()
-        return int(length)
 
-    async def _collect(self, receive: Receive) -> bytes:
+    def hold(self, size: int) -> None:
+        """Count these bytes as held; raises `Busy` when all that is held would be too much."""
+        if self._held + size > self._max_held:
+            raise Busy("too many requests at once; try again")
+        self._held += size
+
+    async def _collect(self, receive: Receive, held: _Held) -> bytes:
         parts: list[bytes] = []
         total = 0
         while True:
@@ -137,11 +146,24 @@ class BodyReader:
             total += len(parts[-1])
             if total > self._max_body:
                 raise self._too_long()
+            held.add(len(parts[-1]))
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _too_long(self) -> BodyTooLong:
         return BodyTooLong(f"the body is longer than {self._max_body} bytes")
+
+
+@dataclass
+class _Held:
+    """What one request holds."""
+
+    reader: BodyReader
+    bytes: int = 0
+
+    def add(self, size: int) -> None:
+        self.reader.hold(size)
+        self.bytes += size
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:

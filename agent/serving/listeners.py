@@ -17,24 +17,46 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from agent.serving.http import App
+from agent.serving.protocol import SERVER_LOCK
 from agent.serving.settings import BadServingSettings
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_CONNECTIONS = 256
+"""Beyond it requests are answered 503; beyond twice as many, connections are not taken at all."""
+HEADERS_S = 30.0
+"""How long a client may take from connecting, or from a request's first byte, to its headers'
+end."""
 _KEEP_ALIVE_S = 75
 """Longer than clients keep idle connections, so that none is closed as a request leaves."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Closes a connection whose headers do not end."""
+    """Closes a connection whose headers do not end, or do not come."""
 
     _header_bytes: int | None = None
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """File descriptors are finite, and models are read through them."""
+        super().connection_made(transport)
+        if len(self.connections) > 2 * MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is expected any more."""
+        self._expect_nothing()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes until the headers are complete."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        if cycle is None or cycle.response_complete:
+            self._expect_headers()  # whatever this is, it ended uvicorn's own wait
         super().data_received(data)
         if self._header_bytes is not None:
             self._header_bytes += len(data)
@@ -45,11 +67,22 @@ class BoundedHttp(HttpToolsProtocol):
         """A request's first byte."""
         super().on_message_begin()
         self._header_bytes = 0
+        self._expect_headers()
 
     def on_headers_complete(self) -> None:
         """From here on the body's limit holds."""
         self._header_bytes = None
+        self._expect_nothing()
         super().on_headers_complete()
+
+    def _expect_headers(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEADERS_S, self.transport.abort)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class QuietServer(uvicorn.Server):
@@ -122,7 +155,7 @@ def only_server(run_dir: Path) -> Iterator[None]:
     """Hold the state folder's lock; raises `BadServingSettings` when a server already runs."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     run_dir.chmod(0o700)
-    lock = os.open(run_dir / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(run_dir / SERVER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,6 +163,9 @@ def only_server(run_dir: Path) -> Iterator[None]:
             raise BadServingSettings(
                 f"an inference server already runs in {run_dir.parent}; stop it first"
             ) from error
+        with contextlib.suppress(OSError):  # a full disk must not stop inference
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(lock)

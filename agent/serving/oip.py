@@ -25,7 +25,9 @@ _REFUSED = ("shared_memory_region", "classification")
 
 _Name = Annotated[str, Meta(max_length=120)]
 _Shape = Annotated[list[Annotated[int, Meta(ge=0, le=1 << 31)]], Meta(max_length=tensors.MAX_RANK)]
-_Parameters = Annotated[dict[_Name, Any], Meta(max_length=64)]
+_Scalar = bool | int | float | Annotated[str, Meta(max_length=4_096)] | None
+"""No lists and no objects: they would grow far beyond the body that they came in."""
+_Parameters = Annotated[dict[_Name, _Scalar], Meta(max_length=64)]
 
 
 class _Input(msgspec.Struct):

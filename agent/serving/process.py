@@ -21,7 +21,7 @@ from pathlib import Path
 
 from agent.errors import Crashed, DeviceError
 from agent.serving.client import ServerClient
-from agent.serving.protocol import ServerStatus, control_socket
+from agent.serving.protocol import SERVER_LOCK, ServerStatus, control_socket
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
@@ -30,6 +30,8 @@ _STEADY_S = 60.0
 _LOOK_EVERY_S = 10.0
 _HUNG_AFTER = 3
 """So many looks without an answer, from a server that did answer once, and it hangs."""
+_LONGEST_START_S = 300.0
+"""A server that never answered may still load its models, but not for longer than this."""
 _log = logging.getLogger(__name__)
 
 
@@ -109,9 +111,9 @@ class ServerProcess:
         return self._attached is not None
 
     def start(self, timeout_s: float = 60.0) -> ServerStatus:
-        """Attach to a server that answers, else start one, and wait until it answers.
+        """Attach to the server that runs, else start one, and wait until it answers.
 
-        Raises `Crashed` when the new server ends or does not answer in time.
+        Raises `Crashed` when it ends or does not answer in time; `tick` goes on from there.
         """
         status = self._answer()
         if status is not None:
@@ -119,7 +121,12 @@ class ServerProcess:
             self._started_at = self._clock()
             _log.info("found the inference server running, pid %d", status.pid)
             return status
-        self._spawn()
+        self._attached = _silent_server(self._launch.state_dir)
+        self._started_at = self._clock()
+        if self._attached is None:
+            self._spawn()
+        else:
+            _log.warning("inference server, pid %d, does not answer yet", self._attached.pid)
         return self.wait_ready(timeout_s)
 
     def wait_ready(self, timeout_s: float = 60.0) -> ServerStatus:
@@ -182,12 +189,14 @@ class ServerProcess:
         self._next_look_at = self._clock() + _LOOK_EVERY_S
         if self._answer() is not None:
             return
-        # None: it may still be loading its models.
-        if self._unanswered is not None:
+        if self._unanswered is None:
+            hangs = self._clock() - self._started_at >= _LONGEST_START_S
+        else:
             self._unanswered += 1
-            if self._unanswered >= _HUNG_AFTER and self.pid is not None:
-                _log.error("inference server, pid %d, hangs: killing it", self.pid)
-                os.kill(self.pid, signal.SIGKILL)
+            hangs = self._unanswered >= _HUNG_AFTER
+        if hangs and self.pid is not None:
+            _log.error("inference server, pid %d, hangs: killing it", self.pid)
+            os.kill(self.pid, signal.SIGKILL)
 
     def _ended(self, how: str) -> None:
         """Whoever notices the end first, it is noted once, and the next start planned."""
@@ -230,6 +239,21 @@ def _describe(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+def _silent_server(state_dir: Path) -> _Process | None:
+    """The server that holds this state folder's lock. One that hangs never says who it is, and
+    no other can start beside it."""
+    try:
+        pid = int((state_dir / "run" / SERVER_LOCK).read_bytes()[:16])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    # After a reboot the number may be anyone's, even another device's server.
+    if b"agent.serving" not in command or os.fsencode(state_dir) not in command:
+        return None
+    born = _born(pid)
+    return _Process(pid, born) if born else None
 
 
 def _born(pid: int) -> bytes:

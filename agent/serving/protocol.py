@@ -21,6 +21,8 @@ MAX_CONTROL_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """So that a client never reads without end."""
 MAX_PROBE_SAMPLES = 256
+SERVER_LOCK = "server.lock"
+"""In `S/run`: held by the server, whose process id it contains."""
 
 
 def control_socket(state_dir: Path) -> Path:

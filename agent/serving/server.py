@@ -109,8 +109,11 @@ def _listeners(
 async def _announce(state_dir: Path, life: Life, listeners: list[QuietServer]) -> None:
     while not all(one.started for one in listeners):
         await asyncio.sleep(0.005)
-    _replace(p.http_file(state_dir), p.HttpFile(port=life.port, pid=os.getpid()))
-    _replace(_port_file(state_dir), life.port)
+    try:
+        _replace(p.http_file(state_dir), p.HttpFile(port=life.port, pid=os.getpid()))
+        _replace(_port_file(state_dir), life.port)
+    except OSError as error:  # a full disk must not stop inference
+        _log.error("nobody is told the port: %s", error)
     _log.info("serving on port %d, boot %s", life.port, life.boot)
 
 

@@ -125,6 +125,20 @@ def test_each_refusal_is_an_error_of_its_class(state: Path) -> None:
     assert "Traceback" not in running.log.read_text()
 
 
+def test_a_family_that_nobody_wants_any_more_is_not_missed(state: Path) -> None:
+    broken = tiny.install(state, "1", b"this is no onnx model")
+    tiny.serve_at_boot(state, broken)
+    good = tiny.install(state, "2", tiny.scaled(2))
+    with tiny.server(state) as running:
+        assert list(running.client.status().unserved) == ["tiny"]
+        load(running.client, good)
+        running.client.unload("tiny", good.digest)
+        assert list(running.client.status().unserved) == ["tiny"], "only a candidate went"
+        running.client.unload("tiny", broken.digest)
+        assert running.client.status().unserved == {}
+        assert triton.InferenceServerClient(running.url).is_server_ready()
+
+
 def test_counts_begin_anew_with_each_model_and_the_last_ones_are_kept(state: Path) -> None:
     one, two = (tiny.install(state, v, tiny.scaled(float(v))) for v in ("1", "2"))
     tiny.serve_at_boot(state, one)

@@ -73,6 +73,15 @@ def test_equal_outputs_for_differing_inputs_are_a_run() -> None:
     assert counted.snapshot().longest_constant_run == 5
 
 
+def test_an_answer_without_rows_is_an_answer() -> None:
+    counted = counters()
+    for _ in range(2):  # a detector that found nothing
+        counted.answered({"x": SAMPLES[:1]}, {"boxes": np.zeros((0, 4), np.float32)}, 1.0)
+    counted.answered({"x": SAMPLES[:1]}, {"boxes": np.ones((2, 4), np.float32)}, 1.0)
+    found = counted.snapshot()
+    assert (found.inferences, found.good, found.longest_constant_run) == (3, 3, 1)
+
+
 def test_a_still_scene_is_no_constant_run() -> None:
     counted = counters()
     for _ in range(5):

@@ -82,6 +82,32 @@ def test_all_bodies_together_have_a_limit_too() -> None:
     assert run(three_at_once()) == b"again"
 
 
+def test_a_client_that_announces_much_and_sends_nothing_takes_nothing() -> None:
+    async def beside_the_silent() -> bytes:
+        bodies = reader()
+        announced = scope(content_length="1000")
+        silent = [asyncio.ensure_future(read(bodies, announced, Client())) for _ in range(9)]
+        await asyncio.sleep(0)
+        body = await read(bodies, scope(content_length="1000"), parts(b"a" * LIMIT))
+        for one in silent:
+            one.cancel()
+        return body
+
+    assert len(run(beside_the_silent())) == LIMIT
+
+
+def test_what_bodies_unpack_to_counts_as_held() -> None:
+    async def bombs() -> None:
+        bodies, given = reader(), scope(content_encoding="gzip")
+        bomb = gzip.compress(b"\0" * LIMIT)
+        async with bodies.body(given, parts(bomb).receive):
+            with pytest.raises(errors.Busy):
+                await read(bodies, given, parts(bomb))
+        assert len(await read(bodies, given, parts(bomb))) == LIMIT
+
+    run(bombs())
+
+
 def test_a_body_that_never_ends_times_out() -> None:
     stalled = Client({"type": "http.request", "body": b"a", "more_body": True})
     with pytest.raises(errors.TooSlow):

@@ -138,6 +138,8 @@ def test_raw_outputs_follow_the_json_of_the_answer() -> None:
         {"inputs": [A, B], "outputs": [{"name": "p", "parameters": {"classification": 3}}]},
         {"inputs": [A, B], "outputs": [{"name": "p", "parameters": {"binary_data": 1}}]},
         {"inputs": [A, B], "parameters": {"binary_data_output": "yes"}},
+        {"inputs": [A, B], "parameters": {"nested": [{}, {}]}},
+        {"inputs": [{**A, "parameters": {"nested": {"a": []}}}, B]},
     ],
 )
 def test_what_the_protocol_or_the_model_does_not_take_is_refused(request_: dict[str, Any]) -> None:

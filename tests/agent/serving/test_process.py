@@ -20,8 +20,9 @@ import tritonclient.http as triton
 from agent.errors import Crashed
 from agent.serving.client import ServerClient
 from agent.serving.process import Launch, ServerProcess, Watch
-from agent.serving.protocol import control_socket, http_file
+from agent.serving.protocol import SERVER_LOCK, control_socket, http_file
 from tests.agent.serving import tiny_models as tiny
+from tests.agent.wire import eventually
 
 
 class Clock:
@@ -150,6 +151,49 @@ def test_a_server_that_hangs_is_killed_and_started_again(state: Path) -> None:
         wait_dead(found)
         assert found.tick() is Watch.RESTARTED
         assert found.wait_ready().boot != first.boot
+
+
+def test_a_server_that_hangs_from_the_start_is_killed_in_the_end(state: Path) -> None:
+    """E.g. in a runtime that never comes back from loading a model."""
+    clock = Clock()
+    with process(state, clock) as found:
+        found._spawn()
+        first = found.pid
+        assert first is not None
+        eventually(lambda: control_socket(state).exists())
+        os.kill(first, signal.SIGSTOP)
+        assert found.tick() is Watch.RUNNING
+        clock.ahead += 290
+        assert found.tick() is Watch.RUNNING
+        assert os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+        clock.ahead += 11
+        assert found.tick() is Watch.RUNNING
+        wait_dead(found)
+        assert found.tick() is Watch.RESTARTED
+        assert found.wait_ready().pid != first
+
+
+def test_a_hung_server_is_found_by_the_next_control_process_and_killed(state: Path) -> None:
+    clock = Clock()
+    with tiny.server(state) as running, process(state, clock) as found:
+        os.kill(running.process.pid, signal.SIGSTOP)
+        with pytest.raises(Crashed, match="did not answer"):
+            found.start(timeout_s=0.1)
+        assert found.pid == running.process.pid, "no second one can run beside it"
+        clock.ahead += 301
+        assert found.tick() is Watch.RUNNING
+        assert running.process.wait(10) == -signal.SIGKILL
+        clock.ahead += 1
+        eventually(lambda: found.tick() is Watch.RESTARTED)
+        assert found.wait_ready().pid == found.pid
+
+
+def test_a_stale_process_id_is_nobodys_server(state: Path) -> None:
+    (state / "run").mkdir()
+    (state / "run" / SERVER_LOCK).write_text(f"{os.getpid()}\n")
+    with process(state) as found:
+        assert found.start().pid != os.getpid()
+        assert not found.attached
 
 
 def test_the_server_outlives_the_process_that_started_it(state: Path) -> None:
