@@ -227,7 +227,7 @@ def test_the_broker_may_open_as_many_files_as_the_system_allows(files: BrokerFil
 def test_a_log_that_cannot_be_written_is_an_error_and_no_endless_wait(files: BrokerFiles) -> None:
     files.log.mkdir()
 
-    with pytest.raises(BrokerFailed, match="mosquitto.log"):
+    with pytest.raises(BrokerFailed, match=r"mosquitto\.log"):
         BrokerChild(files).start()
 
 
