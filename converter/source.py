@@ -78,7 +78,11 @@ class SourceModel:
 
 def read_source(path: Path) -> SourceModel:
     """Read and check `path`; raises the `ConvertError` that names what is wrong with it."""
-    data = _read(path)
+    return check_source(path, _read(path))
+
+
+def check_source(path: Path, data: bytes) -> SourceModel:
+    """The same for an ONNX model that was made out of the file at `path`."""
     model = _parse(path, data)
     try:
         inputs = _check(path, model)
