@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from contract.errors import MalformedManifest
 from contract.ids import Digest, Id, Version, target_name
+from contract.processing import Processing, check_processing
 
 MANIFEST_SCHEMA = 1
 MAX_MANIFEST_BYTES = 120 * 1024
@@ -123,6 +124,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     hub_files: Annotated[list[FileRef], Meta(max_length=64)] = []
     """Evaluation report and notes: in the bundle, never sent to a device."""
     produced_by: Annotated[str, Meta(max_length=200)] = ""
+    processing: Processing | msgspec.UnsetType = msgspec.UNSET
+    """How raw inputs become the network's, and its scores answers; absent: the caller knows."""
 
     @property
     def target(self) -> str:
@@ -182,6 +185,8 @@ def _check(manifest: Manifest) -> None:
             raise MalformedManifest(f"manifest: {path} lies under a path that is a file")
     for file in manifest.device_files:
         _check_chunks(file)
+    if manifest.processing is not msgspec.UNSET:
+        check_processing(manifest.processing)
 
 
 def _parents(path: str) -> list[str]:
