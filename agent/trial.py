@@ -8,6 +8,7 @@ and nothing else. Serves nobody, writes nothing, and asks to be the first that t
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import msgspec
 from contract.deployments import Cause
 
 PASSED, NOT_PASSED, NOT_RUN = 0, 3, 4
+LIFETIME_S = 150
+"""Longer than any parent waits. A parent that was killed does not, and leaves no model running."""
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--digest", required=True)
     chosen = parser.parse_args(arguments)
     _be_killed_first()
+    signal.alarm(LIFETIME_S)
     report = _run(chosen.directory, chosen.variant, chosen.digest)
     sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     sys.stdout.buffer.flush()

@@ -49,6 +49,18 @@ def child(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
+def test_a_trial_whose_parent_is_gone_ends_by_itself(tmp_path: Path) -> None:
+    """The alarm ends it even where a runtime hangs in native code."""
+    program = (
+        "import signal, sys; from pathlib import Path; from agent import trial\n"
+        "trial.LIFETIME_S = 1\n"
+        "trial._run = lambda *_: signal.pause()\n"
+        "trial.main(['--directory', '/', '--variant', 'v', '--digest', 'd'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
+    assert ended.returncode == -signal.SIGALRM
+
+
 def test_a_good_release_passes_and_is_measured(tmp_path: Path, released: Released) -> None:
     result = run_trial(installed(tmp_path, released), VARIANT, released.digest, never)
     assert result.samples == 8
