@@ -9,18 +9,21 @@ import argparse
 import logging
 import os
 import signal
+import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from agent.assembly import assemble
 from agent.control import Control
-from agent.errors import DeviceError
-from agent.identity import load_identity
-from agent.journal import Journal, JournalUnusable
+from agent.deployment.recovery import recorded
+from agent.errors import DeviceError, DiskFull
+from agent.identity import Identity, load_identity
+from agent.journal import Journal, JournalUnreachable, JournalUnusable
 from agent.lock import StateLock
-from agent.serve_only import ServeOnly
+from agent.serve_only import RETRY_S, ServeOnly
 from agent.settings import AgentSettings, read_settings
 
 _LOG = logging.getLogger("agent")
@@ -34,14 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings(chosen)
         _log_to_stderr(settings.log_level)
         lock = _prepare(settings)
-        agent = _agent(settings)
+        identity = load_identity(settings.state_dir)
     except (DeviceError, OSError) as error:
         sys.stderr.write(f"agent: {' '.join(str(error).split())}\n")
         return 1
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: agent.request_stop())
     try:
-        agent.run()
+        _run(settings, identity)
     except Exception:  # noqa: BLE001 - the process's boundary: its exit code says what it was
         _LOG.exception("the agent ends for a defect")
         return EX_SOFTWARE
@@ -59,13 +60,50 @@ def _prepare(settings: AgentSettings) -> StateLock:
     return lock
 
 
-def _agent(settings: AgentSettings) -> Control | ServeOnly:
-    identity = load_identity(settings.state_dir)
+def _run(settings: AgentSettings, identity: Identity) -> None:
+    """One agent after the other until a signal: what could not be opened may be so later."""
+    stopping = threading.Event()
+    agent: Control | ServeOnly | None = None
+
+    def stop(_number: int, _frame: object) -> None:
+        stopping.set()
+        if agent is not None:
+            agent.request_stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    again = True
+    while again:
+        agent = _agent(settings, identity)
+        if stopping.is_set():  # the signal came before there was anyone to tell
+            agent.request_stop()
+        again = agent.run()
+
+
+def _agent(settings: AgentSettings, identity: Identity) -> Control | ServeOnly:
+    """The whole agent, or what is left of it without the journal or the outbox."""
     try:
-        journal = Journal(settings.state_dir / "journal.sqlite")
+        journal = _journal(settings.state_dir / "journal.sqlite")
+    except JournalUnreachable as error:
+        return ServeOnly(settings, identity, str(error), RETRY_S)
     except JournalUnusable as error:
         return ServeOnly(settings, identity, str(error))
-    return Control(assemble(settings, identity, journal, time.monotonic()))
+    try:
+        return Control(assemble(settings, identity, journal, time.monotonic()))
+    except (DiskFull, sqlite3.OperationalError) as error:
+        journal.close()
+        return ServeOnly(settings, identity, f"outbox.sqlite: {error}", RETRY_S)
+
+
+def _journal(path: Path) -> Journal:
+    """Opened, and every row of it readable: an update must not be the first to find out."""
+    journal = Journal(path)
+    try:
+        recorded(journal)
+    except JournalUnusable:
+        journal.close()
+        raise
+    return journal
 
 
 def _parse(arguments: Sequence[str] | None) -> dict[str, object]:

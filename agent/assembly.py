@@ -33,8 +33,8 @@ from agent.trust.guard import TrustGuard
 from agent.uplink import Speaker, Uplink
 from agent.verification import OneAtATime, Timing, Verifier
 
-_COUNTERS_TIMEOUT_S = 3.0
-"""A server that hangs must not hold up the main loop for a mere report."""
+_LOOK_TIMEOUT_S = 3.0
+"""A server that hangs must not hold up the main loop for a mere look."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,14 @@ def assemble(settings: AgentSettings, identity: Identity, journal: Journal, now_
     shared = OneAtATime(guard)
     delivery = Delivery(Backoff(first_s=settings.ack_seconds, most_s=60 * settings.ack_seconds))
     uplink = Uplink(speaker, connection, outbox, delivery)
+    quick = ServerClient(control_socket(state), timeout_s=_LOOK_TIMEOUT_S)
     deployer = Deployer(
         state_dir=state,
         journal=journal,
         guard=shared,
         blobs=MqttBlobSource(connection, collectors, identity.device),
         server=ServerClient(control_socket(state)),
+        observed=quick,
         hardware=hardware,
         emit=uplink.event,
         clock=guard.now_ms,
@@ -133,7 +135,7 @@ def assemble(settings: AgentSettings, identity: Identity, journal: Journal, now_
         verifier=verifier,
         deployer=deployer,
         resources=Resources(state),
-        client=ServerClient(control_socket(state), timeout_s=_COUNTERS_TIMEOUT_S),
+        client=quick,
         server=ServerProcess(launch_of(settings)) if settings.server else None,
     )
 

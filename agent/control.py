@@ -54,8 +54,11 @@ class Control:
         self._stopping.set()
         self._p.inbox.wake()
 
-    def run(self) -> None:
-        """Until `request_stop`; everything that was started is stopped when it returns."""
+    def run(self) -> bool:
+        """Until `request_stop`; everything that was started is stopped when it returns False.
+
+        Only a defect ends it otherwise, and then the server goes on: it is not to blame.
+        """
         try:
             self._start()
             while not self._stopping.is_set():
@@ -64,6 +67,7 @@ class Control:
                 self._round(time.monotonic())
         finally:
             self._finish()
+        return False
 
     def _start(self) -> None:
         self._server.start()
@@ -78,13 +82,17 @@ class Control:
         self._p.connection.stop(self._p.speaker.death())
         self._p.deployer.stop()
         self._p.verifier.stop()
+        if self._stopping.is_set():
+            self._stop_server()
+        remove_status(self._p.settings.state_dir)
+        self._p.outbox.close()
+        self._p.journal.close()
+
+    def _stop_server(self) -> None:
         try:
             self._server.stop()
         except Crashed as error:
             _LOG.error("%s", error)
-        remove_status(self._p.settings.state_dir)
-        self._p.outbox.close()
-        self._p.journal.close()
 
     def _wait_s(self) -> float:
         return min(max(self._next_tick - time.monotonic(), 0.0), 1.0)

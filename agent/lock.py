@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from agent.errors import DeviceError
+
+_ASKS, _ASK_EVERY_S = 10, 0.05
+"""`is_held` holds the lock for a moment: that is no other agent."""
 
 
 class AlreadyRunning(DeviceError):
@@ -29,17 +34,16 @@ class StateLock:
         """Raises `AlreadyRunning` that names the holder."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _locked(descriptor):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise AlreadyRunning(
                 f"another agent (process {holder or 'unknown'}) already uses"
                 f" {self._path.parent.parent}; stop it first, or give --state another directory"
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            )
+        with contextlib.suppress(OSError):  # a full disk: then nobody is told who holds it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -47,6 +51,17 @@ class StateLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _locked(descriptor: int) -> bool:
+    for _ in range(_ASKS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_ASK_EVERY_S)
+        else:
+            return True
+    return False
 
 
 def is_held(state_dir: Path) -> bool:

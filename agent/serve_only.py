@@ -2,6 +2,7 @@
 
 The journal holds the floors that keep old releases out, so it is never replaced by an empty one; a
 person has to look. Until then this loop watches the server and says in status.json what is wrong.
+What may pass by itself, such as a full disk, is tried again every minute; the server stays up.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 
 from agent.assembly import agent_version, launch_of
 from agent.errors import Crashed
@@ -22,15 +24,20 @@ from agent.stamps import wall_clock_ms
 from agent.status import AgentStatus, remove_status, write_status
 
 _LOG = logging.getLogger(__name__)
+RETRY_S = 60.0
 
 
 class ServeOnly:
     """`request_stop` may be called from a signal handler."""
 
-    def __init__(self, settings: AgentSettings, identity: Identity, why: str) -> None:
+    def __init__(
+        self, settings: AgentSettings, identity: Identity, why: str, retry_s: float | None = None
+    ) -> None:
+        """`retry_s`: end after so long without being asked to; None when only a person can help."""
         self._settings = settings
         self._identity = identity
         self._why = why
+        self._retry_s = retry_s
         self._stopping = threading.Event()
         self._notifier = Notifier(settings.notify_socket)
         self._started_ms = wall_clock_ms()
@@ -40,12 +47,15 @@ class ServeOnly:
         """End `run` soon."""
         self._stopping.set()
 
-    def run(self) -> None:
-        """Until `request_stop`."""
+    def run(self) -> bool:
+        """Until `request_stop`; True when it is time to try again, with the server left running."""
         _LOG.error("serving only, no updates: %s", self._why)
         self._server.start()
         self._notifier.tell(READY, f"STATUS=serving only: {self._why}")
+        until = None if self._retry_s is None else time.monotonic() + self._retry_s
         while not self._stopping.wait(self._settings.tick_seconds):
+            if until is not None and time.monotonic() >= until:
+                return True
             self._server.tick()
             self._say()
             self._notifier.tell(WATCHDOG)
@@ -55,6 +65,7 @@ class ServeOnly:
         except Crashed as error:
             _LOG.error("%s", error)
         remove_status(self._settings.state_dir)
+        return False
 
     def _say(self) -> None:
         record = self._identity.record

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.agent.daemon import Fleet
+from tests.agent.disks import small_disk
+
+__all__ = ["fleet", "small_disk", "state"]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.journal import Journal
+from agent.serving.client import ServerClient
+from agent.serving.protocol import control_socket, inference_socket
 from agent.status import NotRunning, read_status
 from contract.codec import decode, decode_on
 from contract.deployments import Outcome, Phase
@@ -21,6 +24,8 @@ from contract.envelope import seal
 from contract.messages import Birth, Command, Death, Verb
 from contract.topics import Channel, device_topic
 from tests.agent.daemon import Daemon, Fleet, eventually, now_ms
+from tests.agent.disks import SmallDisk
+from tests.agent.serving import tiny_models as tiny
 from tests.model import builders
 
 UNWANTED = ["typer", "rich", "pydantic", "fastapi", "sqlalchemy", "matplotlib", "httpx", "onnx"]
@@ -115,6 +120,41 @@ def test_a_broken_journal_leaves_inference_running_and_says_so(
     status = daemon.status()
     assert status["updates"].startswith("off: ")
     assert ready(status["http_port"])
+    assert daemon.stop() == 0
+
+
+def test_a_journal_of_another_program_leaves_inference_running_and_says_so(
+    fleet: Fleet, state: Path, started: list[Daemon]
+) -> None:
+    fleet.enrolled(state, "pi-8")
+    journal = Journal(state / "journal.sqlite")
+    journal.save_deployment("digits", b'{"family": 5}', [])
+    journal.close()
+    daemon = Daemon(state)
+    started.append(daemon)
+    eventually(lambda: daemon.status().get("http_port") is not None, 30)
+    assert "deployment of digits" in daemon.status()["updates"]
+    assert ready(daemon.status()["http_port"])
+    assert daemon.stop() == 0
+
+
+def test_a_device_that_boots_with_a_full_disk_serves_and_says_so(
+    fleet: Fleet, small_disk: SmallDisk, started: list[Daemon]
+) -> None:
+    state = small_disk.directory / "state"
+    fleet.enrolled(state, "pi-9")
+    release = tiny.install(state, "1", tiny.scaled(1))
+    tiny.serve_at_boot(state, release)
+    first = start(started, state)
+    assert first.stop() == 0
+    small_disk.fill()
+    daemon = Daemon(state)
+    started.append(daemon)
+    eventually(lambda: inference_socket(state).exists(), 30)
+    eventually(lambda: "serving only" in daemon.log, 30)
+    served = ServerClient(control_socket(state)).status().families["tiny"]
+    assert served.digest == release.digest
+    assert daemon.process.poll() is None
     assert daemon.stop() == 0
 
 

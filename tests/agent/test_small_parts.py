@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from agent.hardware import read_hardware
 from agent.link.rejects import OTHERS, Rejects
-from agent.lock import AlreadyRunning, StateLock, is_held
+from agent.lock import AlreadyRunning, StateLock, is_held, lock_file
 from agent.notify import READY, WATCHDOG, Notifier
 from agent.resources import Resources, free_bytes, is_throttled
 from agent.stamps import Stamper, kernel_boot, monotonic_ms
@@ -31,6 +34,29 @@ def test_the_lock_is_exclusive_and_names_its_holder(tmp_path: Path) -> None:
     lock.release()
     assert not is_held(tmp_path)
     StateLock(tmp_path).acquire()
+
+
+def test_a_look_at_the_lock_keeps_no_agent_from_starting(tmp_path: Path) -> None:
+    lock = StateLock(tmp_path)
+    lock.acquire()
+    lock.release()
+    looking = os.open(lock_file(tmp_path), os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    gone = threading.Timer(0.1, os.close, (looking,))
+    gone.start()
+    lock.acquire()
+    gone.join()
+
+
+def test_a_full_disk_keeps_no_agent_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    StateLock(tmp_path).acquire()
+    assert is_held(tmp_path)
 
 
 def test_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
