@@ -1,4 +1,4 @@
-"""Scores -> named answers, by the release's recipe: softmax, the likeliest few, thresholds. Pure."""
+"""Scores -> named answers, by the release's recipe: softmax, the best few, thresholds. Pure."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 from contract.manifest import Quantisation, TensorSpec
 from contract.processing import AudioInput, ImageInput, Processing, TableInput, shape_of
 from model.errors import InvalidInput
-from model.preprocessing import Sound, prepare, prepare_request, why_unfit
+from model.preprocessing import Raw, Sound, prepare, prepare_request, why_unfit
 
 IMAGE = ImageInput(input="image", height=4, width=4)
 SOUND = AudioInput(
@@ -25,7 +25,7 @@ def spec(name: str, *shape: int, dtype: str = "float32") -> TensorSpec:
 
 
 def test_each_kind_of_input_goes_its_way() -> None:
-    raw = {"image": PIXELS, "sound": NOISE, "row": np.array([3.0, 10.0])}
+    raw: dict[str, Raw] = {"image": PIXELS, "sound": NOISE, "row": np.array([3.0, 10.0])}
     made = prepare_request(ALL, raw)
     assert {name: list(array.shape) for name, array in made.items()} == {
         recipe.input: [1, *shape_of(recipe)] for recipe in ALL.inputs
