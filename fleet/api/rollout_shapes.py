@@ -13,7 +13,7 @@ from fleet.rollouts.comparison import MIN_CONTROL
 from fleet.rollouts.loading import progress_of, spec_of
 from fleet.rollouts.starting import StartPlan
 from fleet.rollouts.views import UNTOUCHED, DeviceStatus, Progress, ReleaseRef, Status
-from fleet.rollouts.words import words
+from fleet.rollouts.words import counted, words
 from fleet.storage.schema import Decision, Rollout, RolloutDevice
 
 _ROLLOUT = (
@@ -125,7 +125,7 @@ def _plan_words(found: StartPlan) -> list[str]:
     spec, release = found.spec, found.release.target.replace("/", ":")
     steps = ", then ".join(str(size) for size in spec.sizes)
     lines = [
-        f"{release} would go to {len(found.cohort)} devices: {steps} of them in all",
+        f"{release} would go to {counted(len(found.cohort), 'device')}: {steps} of them in all",
         f"each wave soaks {spec.soak_s} s; a device that is silent for {spec.deadline_s} s has"
         " timed out",
         f"{spec.abort_if} of those reached would {spec.on_failure.value} the rollout",
@@ -134,11 +134,13 @@ def _plan_words(found: StartPlan) -> list[str]:
         lines.append(f"canaries are compared with {found.control} held-back devices")
     else:
         lines.append(
-            f"only {found.control} devices are held back ({MIN_CONTROL} are needed): canaries are"
+            f"only {counted(found.control, 'device')} held back, {MIN_CONTROL} needed: canaries are"
             " compared with their own previous release and absolute limits"
         )
     if spec.sizes[-1] < len(found.cohort):
-        lines.append(f"{len(found.cohort) - spec.sizes[-1]} devices would stay untouched")
+        lines.append(
+            f"{counted(len(found.cohort) - spec.sizes[-1], 'device')} would stay untouched"
+        )
     if found.conflict:
         lines.append(f"it would be refused now: {found.conflict}")
     return lines

@@ -14,6 +14,7 @@ import msgspec
 from contract.messages import ProbationPolicy
 from fleet.rollouts.traffic import Figures, total
 from fleet.rollouts.views import UNTOUCHED, DeviceView
+from fleet.rollouts.words import counted
 from model.latency import quantile
 
 MIN_CONTROL = 10
@@ -81,7 +82,7 @@ def _reference(
     if len(control) >= MIN_CONTROL:
         words = f"compared with {len(control)} held-back control devices over the same time"
         return CONTROL, words, total(control)
-    few = f"{len(control)} control devices reported traffic, {MIN_CONTROL} are needed"
+    few = f"{counted(len(control), 'control device')} with traffic, {MIN_CONTROL} needed"
     own = [d.traffic.previous for d in reached if d.traffic.candidate.inferences]
     known = [figures for figures in own if figures.inferences]
     if known:

@@ -19,6 +19,7 @@ from fleet.rollouts.errors import RolloutState
 from fleet.rollouts.loading import find_rollout, load_view, spec_of
 from fleet.rollouts.saving import finish, record
 from fleet.rollouts.views import OPEN, Accepted, Kind, RolloutView, Status
+from fleet.rollouts.words import counted, named
 from fleet.storage.schema import Rollout
 
 
@@ -96,10 +97,10 @@ def _accepted(view: RolloutView) -> Accepted:
 def _accepting(accepted: Accepted, unproven: bool) -> str:
     parts = []
     if accepted.devices:
-        named = ", ".join(accepted.devices[:10])
-        parts.append(f"{len(accepted.devices)} failures are accepted ({named})")
+        failures = counted(len(accepted.devices), "failure")
+        parts.append(f"{failures} accepted ({named(accepted.devices, 10)})")
     if accepted.checks:
-        parts.append(f"failing checks are accepted ({', '.join(accepted.checks)})")
+        parts.append(f"failing checks accepted ({', '.join(accepted.checks)})")
     if unproven:
         parts.append("unproven devices count as successes")
     told = "; ".join(parts)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fleet.rollouts.views import UNDER_WAY, UNTOUCHED, DeviceStatus, Progress
+from fleet.rollouts.words import counted
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -55,7 +56,7 @@ def effects(verb: str, devices: Sequence[Progress], extra: str = "") -> Effects:
     parts = [Part(n, words) for n, words in zip(counts, _WORDS[verb], strict=True)]
     names = ("done", "under way", "unaware")
     told = "; ".join(
-        f"{part.count} devices {name}: {part.words}"
+        f"{counted(part.count, 'device')} {name}: {part.words}"
         for name, part in zip(names, parts, strict=True)
     )
     done, under_way_part, unaware = parts

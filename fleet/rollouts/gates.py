@@ -25,6 +25,7 @@ from fleet.rollouts.views import (
     Progress,
     RolloutView,
 )
+from fleet.rollouts.words import counted
 
 MAX_NAMED = 20
 """Devices that evidence names one by one; the rest are counted."""
@@ -102,14 +103,29 @@ def _verdict(
     failure = _failure(view, threshold, wave, reached, comparison)
     if failure:
         return Verdict.FAIL, failure
-    if not wave.reached and wave.superseded:
-        return Verdict.STUCK, "every device of this wave was taken over by another rollout"
+    if _proves_nothing(view, wave, reached):
+        return Verdict.STUCK, (
+            "every device of this wave was removed or assigned something else, so nothing is"
+            " proven: abort this rollout, and start another"
+        )
     if len(wave.succeeded) < needed:
         return _not_enough(wave, needed)
     waits = _waits(view, now_ms, wave, needed)
     if waits:
         return Verdict.WAIT, waits
-    return Verdict.PASS, f"{len(wave.succeeded)} of {wave.reached} devices succeeded"
+    return Verdict.PASS, f"{len(wave.succeeded)} of {counted(wave.reached, 'device')} succeeded"
+
+
+def _proves_nothing(view: RolloutView, wave: Tally, reached: Tally) -> bool:
+    """Whether nobody is left in the wave, and no operator has taken note of why.
+
+    A wave whose devices were all removed before it began says nothing; after one that passed it may
+    be passed over, but it is no canary.
+    """
+    members = {d.progress.device for d in view.devices if d.progress.wave == view.wave}
+    if wave.reached or members.intersection(view.spec.accepted.devices):
+        return False
+    return bool(wave.superseded) or not reached.succeeded
 
 
 def _failure(
@@ -129,7 +145,7 @@ def _failure(
 
 
 def _not_enough(wave: Tally, needed: int) -> tuple[Verdict, str]:
-    have = f"{len(wave.succeeded)} of {needed} needed devices have succeeded"
+    have = f"{len(wave.succeeded)} of {needed} needed successes"
     if wave.pending:
         return Verdict.WAIT, f"{have}; {wave.pending} under way"
     return Verdict.STUCK, (
@@ -146,7 +162,7 @@ def _waits(view: RolloutView, now_ms: int, wave: Tally, needed: int) -> str:
     if not view.reports_counted:
         return "stored reports are still being counted"
     if view.wave + 1 >= len(view.spec.sizes) and wave.pending:
-        return f"the last wave waits for {wave.pending} devices under way"
+        return f"the last wave waits for {counted(wave.pending, 'device')} under way"
     return ""
 
 

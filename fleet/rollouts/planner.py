@@ -24,6 +24,7 @@ from fleet.rollouts.views import (
     RolloutView,
     Status,
 )
+from fleet.rollouts.words import counted, named
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def _passed(view: RolloutView, gate: Gate) -> tuple[Decision, ...]:
     following = view.wave + 1
     if following >= len(view.spec.sizes):
         untouched = sum(d.progress.status in UNTOUCHED for d in view.devices)
-        reason = f"{gate.reason} in the last wave; {untouched} devices were not reached"
+        rest = f"; {counted(untouched, 'device')} not reached" if untouched else ""
+        reason = f"{gate.reason} in the last wave{rest}"
         return (Complete(reason=reason, evidence=gate.evidence),)
     devices = _waiting(view, following)
     reason = f"wave {view.wave + 1} of {len(view.spec.sizes)} passed: {gate.reason}"
@@ -156,7 +158,7 @@ def _passed(view: RolloutView, gate: Gate) -> tuple[Decision, ...]:
 def _assign(view: RolloutView, wave: int, devices: tuple[str, ...]) -> Assign:
     return Assign(
         reason=f"wave {wave + 1} of {len(view.spec.sizes)}: {view.release.target} to"
-        f" {len(devices)} devices",
+        f" {counted(len(devices), 'device')}",
         evidence={"devices": list(devices)},
         wave=wave,
         devices=devices,
@@ -181,7 +183,7 @@ def revert(view: RolloutView, reason: str, evidence: dict[str, Any]) -> Revert:
     )
     untouched = sum(d.progress.status in UNTOUCHED for d in view.devices)
     return Revert(
-        reason=f"{reason}; {len(devices)} devices go back, {untouched} were never touched",
+        reason=f"{reason}; {counted(len(devices), 'device')} to go back, {untouched} never touched",
         evidence=evidence | {"reverting": list(devices), "untouched": untouched},
         devices=devices,
     )
@@ -195,9 +197,9 @@ def _revert_on(view: RolloutView, now_ms: int) -> tuple[Decision, ...]:
     restored = sum(d.progress.status is DeviceStatus.REVERTED for d in view.devices)
     silent = [p.device for p in back]
     what = "rolled back" if view.kind is Kind.ROLLBACK else "restored"
-    reason = f"{restored} devices {what}"
+    reason = f"{counted(restored, 'device')} {what}"
     if silent:
-        reason += f"; {len(silent)} have not answered in time: {', '.join(silent[:5])}"
+        reason += f"; {len(silent)} without an answer in time: {named(silent, 5)}"
     failed = tally(view, view.devices).failed
     evidence = {"restored": restored, "silent": silent, "failed": [p.device for p in failed]}
     return (Restored(reason=reason, evidence=evidence),)

@@ -27,6 +27,7 @@ from fleet.rollouts.saving import record
 from fleet.rollouts.selectors import parse_selector
 from fleet.rollouts.starting import next_id
 from fleet.rollouts.views import DeviceStatus, Excluded, Kind, ReleaseRef, Spec, Status
+from fleet.rollouts.words import counted
 from fleet.storage.schema import AssignedFamily, Device, Release, Rollout, RolloutDevice
 
 DEADLINE_S = 3_600
@@ -65,7 +66,7 @@ def roll_back(hub: HubServices, family: str, selector: str, actor: str) -> str:
         rollout = _add_rollout(session, family, selector, left, holders, actor, now_ms)
         _abort_others(hub, session, rollout, set(going))
         _add_devices(session, rollout, going)
-        reason = f"{actor} rolled {left.target} back on {len(going)} devices"
+        reason = f"{actor} rolled {left.target} back on {counted(len(going), 'device')}"
         record(session, rollout, "revert", reason, {"reverting": sorted(going)}, now_ms)
         for row in rows_of(session, rollout.id):
             give_back(session, rollout, row, now_ms)

@@ -6,10 +6,22 @@ over, never an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_LINES = 40
+MAX_NAMED = 20
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 device`, `2 devices`: people read this at night."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def named(devices: Sequence[str], most: int = MAX_NAMED) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(devices) - most} more" if len(devices) > most else ""
+    return f"{', '.join(devices[:most])}{more}"
 
 
 def words(reason: str, evidence: Mapping[str, Any]) -> list[str]:
@@ -22,7 +34,7 @@ def words(reason: str, evidence: Mapping[str, Any]) -> list[str]:
         lines += _failure(evidence)
     lines += _comparison(evidence.get("comparison"))
     if evidence.get("silent"):
-        lines.append(f"without an answer: {', '.join(evidence['silent'])}")
+        lines.append(f"without an answer: {named(evidence['silent'])}")
     if "restored_s" in evidence:
         lines.append(f"{evidence['restored_s']:.1f} s from the start of the rollout")
     return lines[:MAX_LINES]
@@ -30,7 +42,8 @@ def words(reason: str, evidence: Mapping[str, Any]) -> list[str]:
 
 def _counts(evidence: Mapping[str, Any]) -> str:
     return (
-        f"wave {evidence.get('wave', 0) + 1}: {evidence.get('reached', 0)} devices reached,"
+        f"wave {evidence.get('wave', 0) + 1}:"
+        f" {counted(evidence.get('reached', 0), 'device')} reached,"
         f" {evidence.get('succeeded', 0)} succeeded (needed {evidence['needed']}),"
         f" {evidence.get('failed', 0)} failed (limit {evidence.get('threshold', '?')}),"
         f" {evidence.get('unproven', 0)} unproven, {evidence.get('pending', 0)} under way,"

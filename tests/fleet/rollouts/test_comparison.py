@@ -46,7 +46,7 @@ def test_with_fewer_it_is_the_canarys_own_previous_release_and_says_so() -> None
     found = compare([canary(figures(), figures()), *control(MIN_CONTROL - 1)], POLICY)
     assert found.against == "own-previous"
     assert "previous release on 1 of the same devices" in found.words
-    assert "9 control devices reported traffic, 10 are needed" in found.words
+    assert "9 control devices with traffic, 10 needed" in found.words
 
 
 def test_without_either_there_are_absolute_limits_and_it_says_so() -> None:

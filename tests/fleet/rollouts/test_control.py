@@ -60,7 +60,7 @@ def test_resuming_after_a_failed_gate_accepts_what_failed_and_no_more(six: Store
     rollout = six.start("2", waves=["100%"], on_failure=OnFailure.PAUSE, soak_s=0)
     assert six.run(rollout) == "paused"
     told = resume(six.hub, rollout, "ops")
-    assert "3 failures are accepted (cam-0, cam-1, cam-2)" in told.words
+    assert "3 failures accepted (cam-0, cam-1, cam-2)" in told.words
     assert six.run(rollout) == "completed"
 
 

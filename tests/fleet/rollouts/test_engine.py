@@ -154,7 +154,7 @@ def test_errors_on_live_traffic_fail_the_gate_of_a_wave_that_succeeded(six: Stor
     revert = next(d for d in six.decisions(rollout) if d.action == "revert")
     comparison = revert.evidence["comparison"]
     assert comparison["against"] == "own-previous"
-    assert "0 control devices reported traffic, 10 are needed" in comparison["words"]
+    assert "0 control devices with traffic, 10 needed" in comparison["words"]
     assert "error-rate 25.00%" in revert.reason
 
 

@@ -79,7 +79,7 @@ def test_the_wave_soaks_from_the_last_success_that_was_needed() -> None:
 def test_the_last_wave_waits_for_every_device_under_way() -> None:
     view = view_of(*[OK] * 9, PENDING, waves=("10",))
     assert gate(view).verdict is Verdict.WAIT
-    assert "waits for 1 devices" in gate(view).reason
+    assert "waits for 1 device under way" in gate(view).reason
 
 
 def test_no_wave_passes_while_stored_reports_are_uncounted() -> None:
@@ -137,3 +137,20 @@ def test_the_evidence_names_the_failed_device_and_its_cause() -> None:
     assert found.evidence["untouched"] == 2
     assert found.evidence["threshold"] == "failed>10%"
     assert failed[0]["device"] in found.reason
+
+
+def test_a_wave_of_which_nobody_is_left_is_no_canary() -> None:
+    view = view_of(OK, waves=("1", "100%"))
+    gone = replace(view.devices[0].progress, status=DeviceStatus.SKIPPED, outcome=None)
+    found = gate(
+        replace(view, devices=(replace(view.devices[0], progress=gone), *view.devices[1:]))
+    )
+    assert found.verdict is Verdict.STUCK
+    assert "start another" in found.reason
+
+
+def test_a_later_wave_of_which_nobody_is_left_is_passed_over() -> None:
+    view = view_of(OK, waves=("1", "2", "100%"))
+    gone = replace(view.devices[1].progress, status=DeviceStatus.SKIPPED)
+    devices = (view.devices[0], replace(view.devices[1], progress=gone), *view.devices[2:])
+    assert gate(replace(view, wave=1, devices=devices)).verdict is Verdict.PASS

@@ -65,7 +65,7 @@ def test_a_canary_that_rolls_back_takes_the_release_back_and_nobody_else_is_touc
     assert (canary.cause, canary.detail) == (Cause.CLASS_COLLAPSE, "97 % are class 3")
     revert = next(d for d in world.decisions if isinstance(d, do.Revert))
     assert "97 % are class 3" in revert.reason
-    assert "5 were never touched" in revert.reason
+    assert "1 device to go back, 5 never touched" in revert.reason
 
 
 def test_a_later_wave_that_fails_takes_back_the_earlier_ones_too() -> None:
@@ -186,7 +186,7 @@ def test_a_rollout_that_stops_short_of_the_cohort_completes_and_says_how_many_ar
     world = fleet(10, waves=["1", "3"])
     world.run()
     assert world.view.status is Status.COMPLETED
-    assert "7 devices were not reached" in world.decisions[-1].reason
+    assert "7 devices not reached" in world.decisions[-1].reason
 
 
 def test_planning_twice_decides_nothing_twice() -> None:

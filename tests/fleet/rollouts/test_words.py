@@ -11,7 +11,7 @@ from fleet.rollouts.effects import effects
 from fleet.rollouts.groups import Ended, current
 from fleet.rollouts.selectors import Subject, parse_selector
 from fleet.rollouts.views import DeviceStatus, Kind, Progress, ReleaseRef
-from fleet.rollouts.words import MAX_LINES, words
+from fleet.rollouts.words import MAX_LINES, counted, named, words
 from tests.fleet.rollouts.simulated_fleet import ROLLS_BACK, fleet
 
 CAMERA = Subject("cam-1", "pi-5", {"site": "lyon"})
@@ -106,3 +106,13 @@ def ended(id: str, target: str, kind: Kind = Kind.ROLLOUT, selector: str = "all"
 def test_the_current_release_of_a_group(history: list[Ended], expected: str | None) -> None:
     found = current(history, CAMERA)
     assert (found.id if found else None) == expected
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(n, "device") for n in (0, 1, 2)] == ["0 devices", "1 device", "2 devices"]
+
+
+def test_ten_thousand_silent_devices_are_not_named_one_by_one() -> None:
+    assert named(["a", "b", "c"], 2) == "a, b and 1 more"
+    (_, line) = words("reason", {"silent": [f"cam-{n}" for n in range(10_000)]})
+    assert line.endswith("cam-19 and 9980 more")
