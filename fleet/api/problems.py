@@ -9,6 +9,8 @@ from typing import Any
 from contract.trust import SNAPSHOT, TIMESTAMP
 
 LOW_DISK_BYTES = 1 << 30
+DAY_MS = 86_400_000
+"""What was refused longer ago than this is history, and no problem of tonight."""
 
 
 def problems(status: Mapping[str, Any]) -> list[str]:
@@ -78,13 +80,22 @@ def _devices(status: Mapping[str, Any]) -> list[str]:
         )
     if devices["on_hold"]:
         found.append(
-            f"{devices['on_hold']} devices rolled back by themselves and hold:"
-            " `outrider device show NAME` says why"
+            f"{devices['on_hold']} of {devices['enrolled']} devices on hold, after going back on"
+            " their own: `outrider device show NAME` says why"
         )
-    if status["rejected"]:
-        total = sum(row["count"] for row in status["rejected"])
-        last = status["rejected"][0]
-        found.append(f"{total} messages were refused, last {last['error']} on {last['last_topic']}")
+    if devices["ahead"]:
+        found.append(
+            f"{devices['ahead']} of {devices['enrolled']} devices hold a newer assignment than this"
+            " hub has made, and refuse its older one. Restored from a backup? Roll out again, or"
+            " `outrider rollback`: the next assignment is newer"
+        )
+    recent = [row for row in status["rejected"] if row["last_at_ms"] > status["at_ms"] - DAY_MS]
+    if recent:
+        total, last = sum(row["count"] for row in recent), recent[0]
+        found.append(
+            f"messages refused in the last day: {last['error']} on {last['last_topic']}, and"
+            f" {total - 1} others since this hub was made"
+        )
     return found
 
 

@@ -91,7 +91,7 @@ def _devices(session: Session, now_ms: int) -> dict[str, int]:
         Device.assignment_seq,
         Device.reported_seq,
     ).where(Device.status != "revoked")
-    names = ("total", "expected", "enrolled", "alive", "silent", "on_hold", "behind")
+    names = ("total", "expected", "enrolled", "alive", "silent", "on_hold", "behind", "ahead")
     found = dict.fromkeys(names, 0)
     for state, seen_ms, heartbeat_s, families, assigned, reported in session.execute(wanted):
         found["total"] += 1
@@ -104,6 +104,7 @@ def _devices(session: Session, now_ms: int) -> dict[str, int]:
         found["silent"] += not alive
         found["on_hold"] += any(family.get("hold") for family in families.values())
         found["behind"] += reported < assigned
+        found["ahead"] += reported > assigned
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.api.problems import LOW_DISK_BYTES, problems
+from fleet.api.problems import DAY_MS, LOW_DISK_BYTES, problems
 
 TUF: dict[str, Any] = {
     "versions": {"root": 1, "digits": 5},
@@ -16,14 +16,17 @@ TUF: dict[str, Any] = {
     "lost": {},
     "beyond": [],
 }
+NOW = 1_800_000_000_000
 WELL: dict[str, Any] = {
+    "at_ms": NOW,
     "broker": {"connected": True},
     "storage": {"free_bytes": 10 * LOW_DISK_BYTES},
     "tuf": TUF,
     "rollouts": {"open": []},
-    "devices": {"enrolled": 3, "silent": 0, "on_hold": 0},
+    "devices": {"enrolled": 3, "silent": 0, "on_hold": 0, "ahead": 0},
     "rejected": [],
 }
+REFUSED = {"count": 5, "error": "BadSignature", "last_topic": "t", "last_at_ms": NOW - 1}
 
 
 def test_a_hub_that_is_well_has_no_problems() -> None:
@@ -41,12 +44,16 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
         ({"tuf": TUF | {"soon": ["root"]}}, "2027-01-15: sign it again with the offline keys"),
         ({"tuf": TUF | {"lost": {"digits": 7}}}, "version 7 of 'digits', and this hub holds 5"),
         ({"tuf": TUF | {"beyond": ["cam-1"]}}, "cam-1: reports numbers"),
-        ({"devices": {"enrolled": 3, "silent": 2, "on_hold": 0}}, "2 of 3 devices are silent"),
-        ({"devices": {"enrolled": 3, "silent": 0, "on_hold": 1}}, "1 devices rolled back"),
         (
-            {"rejected": [{"count": 5, "error": "BadSignature", "last_topic": "t"}]},
-            "5 messages were refused, last BadSignature on t",
+            {"devices": {"enrolled": 3, "silent": 2, "on_hold": 0, "ahead": 0}},
+            "2 of 3 devices are silent",
         ),
+        (
+            {"devices": {"enrolled": 3, "silent": 0, "on_hold": 1, "ahead": 0}},
+            "1 of 3 devices on hold",
+        ),
+        ({"devices": WELL["devices"] | {"ahead": 2}}, "2 of 3 devices hold a newer assignment"),
+        ({"rejected": [REFUSED]}, "in the last day: BadSignature on t, and 4 others"),
     ],
 )
 def test_each_problem_is_one_line_with_what_to_do(change: dict[str, Any], words: str) -> None:
@@ -54,6 +61,10 @@ def test_each_problem_is_one_line_with_what_to_do(change: dict[str, Any], words:
     assert len(found) == 1
     assert words in found[0]
     assert "\n" not in found[0]
+
+
+def test_what_was_refused_long_ago_is_no_problem_of_tonight() -> None:
+    assert problems(WELL | {"rejected": [REFUSED | {"last_at_ms": NOW - DAY_MS}]}) == []
 
 
 def test_a_paused_rollout_is_a_problem_and_a_running_one_is_none() -> None:
