@@ -19,6 +19,8 @@ from fleet.storage.schema import AssignedFamily, Device, OutgoingCommand
 LIFETIME_MS = 30 * 86_400_000
 REISSUE_MS = 10 * 86_400_000
 """An assignment with less than this left is signed again, under the same number."""
+REISSUED_AT_ONCE = 1_000
+"""A statement names so many devices at most; the others' turn comes a minute later."""
 COMMAND_LIFETIME_MS = 3_600_000
 
 
@@ -67,6 +69,7 @@ def reissue_due(session: Session, now_ms: int) -> int:
         select(Device.name)
         .where(Device.status == "enrolled", Device.assignment_seq > 0)
         .where(Device.assignment_expires_at_ms < now_ms + REISSUE_MS)
+        .limit(REISSUED_AT_ONCE)
     )
     names = list(session.scalars(due))
     if names:

@@ -110,9 +110,23 @@ def _expect(
         session.add(found)
     elif found.status == "enrolled":
         raise DeviceExists(f"device {name} is enrolled already: remove it first")
+    if found.status == "revoked":
+        _forget_reports(found)
     found.status = "expected"
     found.device_class = device_class
     found.labels = dict(labels)
+
+
+def _forget_reports(device: Device) -> None:
+    """Another machine may come under this name: what the former one reported says nothing of it.
+
+    The number of the last assignment stays, so that no number is given twice.
+    """
+    device.reported_seq = 0
+    device.families, device.hardware, device.tuf_versions = {}, {}, {}
+    device.session = device.state_boot = device.state_at_ms = device.last_seen_ms = None
+    device.past_boots, device.state_mono_ms = [], 0
+    device.outbox_pending = device.outbox_dropped = device.free_bytes = 0
 
 
 def _check(name: str, device_class: str, labels: Mapping[str, str]) -> None:

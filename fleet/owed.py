@@ -110,10 +110,10 @@ def mark_assignments(session: Session, sent: Sequence[Sealed], epoch: str) -> No
 def owed_clearings(session: Session, epoch: str) -> list[str]:
     """Removed devices whose retained topics the broker may still hold."""
     rows = session.scalars(
-        select(Device.name).where(
-            Device.status == "revoked",
-            or_(Device.published_epoch.is_(None), Device.published_epoch != epoch),
-        )
+        select(Device.name)
+        .where(Device.status == "revoked")
+        .where(or_(Device.published_epoch.is_(None), Device.published_epoch != epoch))
+        .limit(BATCH)
     )
     return list(rows)
 

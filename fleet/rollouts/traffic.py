@@ -17,6 +17,10 @@ from model.errors import MalformedCounts
 from model.latency import merged
 
 
+MAX_RANGES = 256
+"""As many features as one report may have."""
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over windows of one digest (or, over devices, of several)."""
 
@@ -81,6 +85,8 @@ def add(first: Figures, second: Figures) -> Figures:
     """The sum. Counts of another shape than the first's (another model) are left out."""
     ranges = dict(first.ranges)
     for name, (n, outside) in second.ranges.items():
+        if name not in ranges and len(ranges) >= MAX_RANGES:
+            continue  # a device that invents names must not make the stored sums grow
         before = ranges.get(name, (0, 0))
         ranges[name] = (before[0] + n, before[1] + outside)
     return Figures(

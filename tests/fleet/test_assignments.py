@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.messages import FamilyAssignment, ProbationPolicy, Verb
+from fleet import assignments
 from fleet.assignments import (
     LIFETIME_MS,
     REISSUE_MS,
@@ -112,3 +113,17 @@ def test_a_command_expires_and_has_an_id_of_its_own(hub: HubServices) -> None:
     assert first.id != second.id
     assert (first.verb, first.family, first.device) == (Verb.ROLLBACK, "digits", "cam-1")
     assert first.issued_at_ms == NOW < first.expires_at_ms
+
+
+def test_a_large_fleet_is_issued_anew_in_parts(
+    hub: HubServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assignments, "REISSUED_AT_ONCE", 2)
+    for name in ("cam-2", "cam-3"):
+        enrolled(hub, name)
+    with hub.storage.session() as session:
+        for name in ("cam-1", "cam-2", "cam-3"):
+            assign(session, name, "digits", wanted(), NOW)
+
+    with hub.storage.session() as session:
+        assert [reissue_due(session, NOW + LIFETIME_MS) for _ in range(3)] == [2, 1, 0]

@@ -120,3 +120,20 @@ def test_devices_are_listed_by_name(hub: HubServices) -> None:
 
     with hub.storage.reading() as session:
         assert [device.name for device in list_devices(session)] == ["a", "b"]
+
+
+def test_a_device_that_comes_back_under_an_old_name_inherits_no_reports(hub: HubServices) -> None:
+    enrolled(hub, "cam-1")
+    with hub.storage.session() as session:
+        row = session.get_one(Device, "cam-1")
+        row.reported_seq, row.state_boot, row.state_mono_ms = 1 << 53, "a" * 32, 9
+        row.families = {"digits": {"phase": "committed"}}
+        row.assignment_seq = 7
+    remove_device(hub, "cam-1")
+
+    enrolled(hub, "cam-1")
+
+    with hub.storage.session() as session:
+        row = session.get_one(Device, "cam-1")
+        assert (row.reported_seq, row.state_boot, row.families) == (0, None, {})
+        assert assign(session, "cam-1", "digits", wanted(), hub.clock()) == 8

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.messages import DriftWindow, FeatureCounts, InferenceWindow, Report, Stamp
-from fleet.rollouts.traffic import Figures, Traffic, Window, add, count, total, window_of
+from fleet.rollouts.traffic import (
+    MAX_RANGES,
+    Figures,
+    Traffic,
+    Window,
+    add,
+    count,
+    total,
+    window_of,
+)
 
 OLD, NEW, OLDER = "1" * 64, "2" * 64, "0" * 64
 START, ASSIGNED = 1_000, 2_000
@@ -105,3 +114,11 @@ def test_sums_do_not_depend_on_the_order(parts: list[Figures]) -> None:
         other.ranges,
     )
     assert one.classes == other.classes
+
+
+def test_a_device_that_invents_features_does_not_make_the_sums_grow() -> None:
+    whole = Figures()
+    for k in range(3):
+        names = {f"{k}-{n}": (1, 0) for n in range(MAX_RANGES)}
+        whole = add(whole, Figures(ranges=names))
+    assert len(whole.ranges) == MAX_RANGES
