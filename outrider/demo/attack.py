@@ -159,7 +159,7 @@ def _as_hub(hub: Path, port: int) -> Iterator[Any]:
         keyfile=str(hub / "ca" / "hub.key"),
     )
     client.on_connect = lambda *_: connected.set()
-    client.connect("localhost", port)
+    client.connect("127.0.0.1", port)
     client.loop_start()
     try:
         connected.wait(CONNECT_S)

@@ -64,7 +64,7 @@ def open_stage(
 def _make_hub(directory: Path, port: int) -> OperatorConfig:
     from fleet.setup import init_hub
 
-    made = init_hub(directory, ["localhost"], port, 0, bind="127.0.0.1")
+    made = init_hub(directory, ["127.0.0.1"], port, 0, bind="127.0.0.1")
     return OperatorConfig(url=made.config.api_url, token=made.token, ca_pem=made.ca_pem)
 
 

@@ -141,12 +141,13 @@ class Stage:
 def wait_for_hub(client: HubClient, processes: Processes, patience_s: float = 30.0) -> None:
     """Until the API answers and the hub is connected to its broker."""
     deadline = time.monotonic() + patience_s
+    why = "it has no connection to its broker"
     while time.monotonic() < deadline:
         processes.require_running()
         try:
             if client.get("status")["broker"]["connected"]:
                 return
-        except HubUnreachable:
-            pass
+        except HubUnreachable as error:
+            why = str(error)
         time.sleep(POLL_S)
-    raise CommandFailed(f"the hub did not come up within {patience_s:.0f} s")
+    raise CommandFailed(f"the hub did not come up within {patience_s:.0f} s: {why}")
