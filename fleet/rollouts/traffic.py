@@ -16,7 +16,6 @@ from contract.messages import DriftWindow, InferenceWindow, Report
 from model.errors import MalformedCounts
 from model.latency import merged
 
-
 MAX_RANGES = 256
 """As many features as one report may have."""
 
