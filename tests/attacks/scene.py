@@ -61,6 +61,7 @@ class Scene:
     """One device, pi-1, of one fleet."""
 
     def __init__(self, directory: Path, world: World, hub: Hub, link: Link) -> None:
+        self.checkpoint: Callable[[str], None] = lambda name: None
         self.world = world
         self.hub = hub
         self.link = link
@@ -99,6 +100,7 @@ class Scene:
             memory=lambda: 1 << 40,
             runner=self.runner,
             monotonic=lambda: self.mono_ms,
+            checkpoint=lambda name: self.checkpoint(name),
             server_patience_s=0.0,
         )
         self.deployer.resume()
@@ -207,10 +209,14 @@ class Scene:
         self.assign(released)
         self.finish()
 
-    def recovers(self, released: Released) -> None:
-        """What was refused only for now comes into service by itself, once the attack is over."""
+    def later(self) -> None:
+        """Past the longest wait before another try."""
         self.mono_ms += LONGEST_MS
         self.tick()
+
+    def recovers(self, released: Released) -> None:
+        """What was refused only for now comes into service by itself, once the attack is over."""
+        self.later()
         self.finish()
         assert self.serving() == released.digest
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import zstandard
 
-from agent.deployment.waiting import LONGEST_MS
 from agent.store.layout import Layout, file_path
 from contract.deployments import Cause
 from contract.topics import blob_topic
@@ -88,8 +87,7 @@ def test_a_broker_whose_memory_is_wiped_in_mid_fetch(
     broker.restart()
     eventually(lambda: scene.hub.connected)
     scene.publish_trust()
-    scene.mono_ms += LONGEST_MS
-    scene.tick()
+    scene.later()
     assert scene.told() is Cause.TRANSPORT
 
     scene.hub.retain(blob_topic(chunk), v2.payloads[chunk])
