@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import Root, Signed
-from tuf.ngclient import Updater, UpdaterConfig
+from tuf.ngclient import Updater
 
 from agent.errors import RollbackDetected, StaleMetadata
 from agent.ports import MetadataSource, TrustJournal
@@ -22,23 +22,18 @@ from agent.trust import local
 from agent.trust.admission import admit, check_assignment, check_command
 from agent.trust.clock import next_floor, trusted_now
 from agent.trust.failures import as_device_error
-from agent.trust.fetcher import BASE_URL, SourceFetcher
 from agent.trust.local import install_root
 from agent.trust.lookup import Found, look_up, require_sane_versions
 from agent.trust.tuf_internals import (
-    set_reference_time,
     verified_roles,
     verified_root,
     verified_snapshot,
 )
+from agent.trust.updater import new_updater
 from agent.trust.view import TrustedRelease, TrustedView, ViewRecord, load_record, save_record
 from contract.messages import TufIndex
 from contract.trust import (
     ISSUED_AT,
-    MAX_ROOT_BYTES,
-    MAX_SNAPSHOT_BYTES,
-    MAX_TARGETS_BYTES,
-    MAX_TIMESTAMP_BYTES,
     ROOT,
     SNAPSHOT,
     TIMESTAMP,
@@ -53,15 +48,6 @@ __all__ = [
     "check_command",
     "install_root",
 ]
-
-CONFIG = UpdaterConfig(
-    max_root_rotations=64,
-    max_delegations=4,
-    root_max_length=MAX_ROOT_BYTES,
-    timestamp_max_length=MAX_TIMESTAMP_BYTES,
-    snapshot_max_length=MAX_SNAPSHOT_BYTES,
-    targets_max_length=MAX_TARGETS_BYTES,
-)
 
 log = logging.getLogger(__name__)
 
@@ -130,15 +116,7 @@ class TrustGuard:
         return self._judge(updater, targets, now_ms)
 
     def _updater(self, index: TufIndex, now_ms: int) -> Updater:
-        updater = Updater(
-            str(self._directory),
-            BASE_URL,
-            fetcher=SourceFetcher(self._source, index),
-            config=CONFIG,
-            bootstrap=local.read_anchor(self._directory),
-        )
-        set_reference_time(updater, now_ms)
-        return updater
+        return new_updater(self._directory, self._source, index, now_ms)
 
     def _judge(self, updater: Updater, targets: Sequence[str], now_ms: int) -> TrustedView:
         """Compare with the journal, then make everything durable, the journal last."""
