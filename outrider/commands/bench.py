@@ -78,7 +78,7 @@ def _show(found: list[VariantBench]) -> None:
     runtimes = ", ".join(f"{name} {version}" for name, version in host["runtimes"].items())
     print_fields({"here": f"{host['machine']}, {host['cpus']} CPUs; {runtimes or 'no runtime'}"})
     print_table(
-        ("variant", "p50 ms", "p95 ms", "p99 ms", "first ms", "load ms", "model", "peak", "agrees"),
+        ("variant", "p50 ms", "p95", "p99", "first", "load", "MiB", "peak", "agrees"),
         [_row(each) for each in found if each.measured is not None],
         "no variant could be measured here",
     )
@@ -88,8 +88,9 @@ def _show(found: list[VariantBench]) -> None:
         elif not each.measured.passed:
             note(f"{each.name}: does not pass its golden samples: {each.measured.reason}")
     if any(each.preferred for each in found):
-        note("*: what a device like this machine runs. model, peak: resident memory that the model")
-        note("takes once it is loaded, and at most; importing the runtime comes on top.")
+        note("*: what a device like this machine would run")
+    note("MiB, peak: resident memory that the model takes once loaded, and at most;")
+    note("the runtime's own comes on top")
 
 
 def _row(each: VariantBench) -> tuple[str, ...]:
@@ -110,4 +111,4 @@ def _row(each: VariantBench) -> tuple[str, ...]:
 
 
 def _mib(count: int) -> str:
-    return f"{count / (1 << 20):.1f} MiB"
+    return f"{count / (1 << 20):.1f}"

@@ -1,0 +1,92 @@
+"""The page as a whole: its head, its style, and the order of its parts.
+
+The page forbids itself every script and every request, whatever a label may hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contract.manifest import GateRecord
+from converter.page.classes import classes_section
+from converter.page.markup import TIMES, decibel, esc, percent, points
+from converter.page.sections import (
+    candidates_section,
+    coverage_section,
+    fusion_section,
+    gate_section,
+    latency_section,
+    layers_section,
+    making_section,
+    variants_section,
+)
+from converter.page.style import STYLE
+from converter.report import EvaluationReport
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median latencies in ms by variant (`float32` first), and the host that they were taken on."""
+
+    host: str
+    p50_ms: tuple[tuple[str, float], ...]
+
+
+def render(report: EvaluationReport, timing: Timing | None = None) -> bytes:
+    """UTF-8 HTML. Without `timing` nothing of the moment is in it: equal reports, equal bytes."""
+    title = f"{report.family}:{report.version}"
+    parts = [_head(report, title, timing), variants_section(report), gate_section(report.gate)]
+    if timing is not None:
+        parts.append(latency_section(timing.p50_ms, timing.host))
+    for variant in report.variants:
+        parts += [layers_section(variant), fusion_section(variant)]
+    parts += [candidates_section(report.candidates), coverage_section(report.coverage, report.data)]
+    parts += [
+        classes_section(variant, report.confusion_float32, report.labels)
+        for variant in report.variants
+    ]
+    parts.append(making_section(report))
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{esc(POLICY)}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{esc(title)}: evaluation</title><style>{STYLE}</style></head>\n"
+        f"<body><main>{''.join(part for part in parts if part)}</main></body></html>\n"
+    )
+    return page.encode("utf-8")
+
+
+def _head(report: EvaluationReport, title: str, timing: Timing | None) -> str:
+    word, tone = verdict(report.gate)
+    figures = report.figures
+    ratio = 100 * figures.bytes / max(figures.bytes_float32, 1)
+    cards = [("size", f"{ratio:.0f} %", "of float32"), ("agrees", percent(figures.agreement), "")]
+    if figures.accuracy is not None and figures.accuracy_float32 is not None:
+        change = f"{points(figures.accuracy - figures.accuracy_float32)} points"
+        cards.insert(0, ("accuracy", percent(figures.accuracy), change))
+    cards.append(("SQNR", decibel(figures.sqnr_db), ""))
+    times = dict(timing.p50_ms) if timing is not None else {}
+    base = times.pop("float32", 0.0)
+    if base > 0 and times:
+        name, ours = next(iter(times.items()))
+        cards.append(("latency", f"{ours / base:.2f} {TIMES}", f"of float32, {name}"))
+    drawn = "".join(
+        f'<div class="card"><span>{esc(name)}</span><b>{esc(value)}</b><i>{esc(more)}</i></div>'
+        for name, value, more in cards
+    )
+    return (
+        f'<header><h1>{esc(title)} <span class="badge {tone}">{esc(word)}</span></h1>'
+        f'<p class="muted">{esc(report.source.name)}, evaluated on'
+        f" {report.data.evaluation_samples:,} samples</p>"
+        f'<div class="cards">{drawn}</div></header>'
+    )
+
+
+def verdict(record: GateRecord) -> tuple[str, str]:
+    """The gate in one word, and its tone."""
+    if record.forced:
+        return "forced", "warn"
+    return ("passed", "good") if record.passed else ("failed", "bad")

@@ -1,0 +1,3 @@
+"""Tests of the report's page."""
+
+from __future__ import annotations
