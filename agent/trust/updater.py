@@ -1,7 +1,7 @@
 """One python-tuf `Updater` for one refresh: our bounds, our fetcher, our anchor, our time.
 
 Never the system's clock, and never the root that lies in the cache: what a refresh starts from is
-the anchor that enrolment brought. tests/conformance/tuf_client drives this against the rules of TUF.
+the anchor that enrolment brought. tests/conformance/tuf_client holds this against the rules of TUF.
 """
 
 from __future__ import annotations
