@@ -19,6 +19,9 @@ from contract.manifest import TensorSpec
 
 MAX_RANK = 8
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
+MAX_JSON_ELEMENTS = 1 << 21
+"""A number in JSON takes 2 bytes on the wire and 32 in memory: 16 MiB of them would be the end of a
+small board. Raw tensors know no such limit."""
 
 DATATYPES: dict[str, str] = {
     "bool": "BOOL",
@@ -79,6 +82,11 @@ def from_bytes(
 
 def from_json(name: str, dtype: str, shape: list[int], count: int, raw: bytes) -> npt.NDArray[Any]:
     """Nested or flat row-major JSON numbers as an array of `dtype`."""
+    if count > MAX_JSON_ELEMENTS:
+        raise MalformedRequest(
+            f"input '{name}' has {count} elements, more than JSON may carry here"
+            f" ({MAX_JSON_ELEMENTS}): send it as a binary tensor"
+        )
     # Counted first, so that a short text never becomes a long list.
     if raw.count(b",") + 1 != count:
         raise MalformedRequest(f"input '{name}': data does not have {count} elements")

@@ -137,3 +137,11 @@ def refused_or_shaped(dtype: DType, rows: int, columns: int, text: bytes) -> Non
         return
     assert array.shape == (rows, columns)
     assert array.dtype == np.dtype(dtype)
+
+
+def test_more_numbers_than_json_may_carry_are_to_come_as_bytes() -> None:
+    count = tensors.MAX_JSON_ELEMENTS + 1
+    with pytest.raises(MalformedRequest, match="binary tensor"):
+        tensors.from_json("x", "float32", [count], count, b"[" + b"0," * (count - 1) + b"0]")
+    raw = memoryview(bytes(4 * count))
+    assert tensors.from_bytes("x", "float32", [count], count, raw).size == count
