@@ -25,7 +25,6 @@ from converter.errors import EvidenceFailed, ModelUnreadable, NotARelease, Outpu
 from converter.evidence.golden import golden_bytes
 from converter.evidence.reference import profile_bytes
 from converter.outputs import find_classes, output_specs
-from converter.report import REPORT_PATH
 from converter.request import ConvertRequest
 from converter.samples import Arrays, Samples
 from model.archive import write_bundle
@@ -82,10 +81,10 @@ def build_manifest(
     source: Source,
     gate: GateRecord,
     variants: Sequence[Variant],
-    report: bytes,
+    reports: Mapping[str, bytes],
     produced_by: str,
 ) -> Manifest:
-    """The release's manifest; variants in order of preference."""
+    """The release's manifest; variants in order of preference. `reports` stay at the hub."""
     return Manifest(
         family=request.family,
         version=request.version,
@@ -94,7 +93,7 @@ def build_manifest(
         variants=list(variants),
         labels=list(request.labels),
         device_classes=sorted(set(request.device_classes)),
-        hub_files=[file_ref(REPORT_PATH, report, chunked=False)],
+        hub_files=[file_ref(path, data, chunked=False) for path, data in sorted(reports.items())],
         produced_by=produced_by,
     )
 

@@ -23,14 +23,13 @@ from converter.int8 import Int8Model, make_int8
 from converter.latency import Latency, measure_latency
 from converter.outputs import find_classes, output_specs
 from converter.report import (
-    REPORT_PATH,
     DataSummary,
     EvaluationReport,
     InputRange,
     ModelFigures,
     Quantiser,
-    encode_report,
 )
+from converter.report_files import report_files
 from converter.request import ConvertRequest, check_request
 from converter.samples import Arrays, Samples, hold_out, read_samples
 from converter.sessions import Runner
@@ -168,8 +167,8 @@ def _write(
     artifacts: Sequence[bundle.Artifact],
     tell: Progress,
 ) -> tuple[Manifest, str]:
-    report_data = encode_report(report)
-    files = {REPORT_PATH: report_data}
+    reports = report_files(report)
+    files = dict(reports)
     variants: list[Variant] = []
     for artifact in artifacts:
         variant, parts = bundle.build_variant(
@@ -179,7 +178,7 @@ def _write(
         files.update(parts)
     tell("write", 0.95)
     manifest = bundle.build_manifest(
-        request, report.source, report.gate, variants, report_data, _produced_by()
+        request, report.source, report.gate, variants, reports, _produced_by()
     )
     return manifest, bundle.write(request.output, manifest, files)
 

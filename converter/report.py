@@ -9,7 +9,6 @@ import msgspec
 
 from contract.manifest import GateRecord, Source
 
-REPORT_PATH = "report.json"
 REPORT_SCHEMA = 1
 
 

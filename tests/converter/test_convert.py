@@ -9,6 +9,7 @@ import numpy as np
 from contract.messages import Hardware
 from contract.variants import choose_variant
 from converter.convert import Converted, convert
+from converter.page import render
 from converter.report import decode_report
 from model.archive import open_bundle
 from model.golden import run_golden
@@ -51,8 +52,10 @@ def test_the_bundle_is_whole_and_names_what_was_measured(converted: Converted) -
     with open_bundle(converted.path) as bundle:
         bundle.check()
         (variant,) = bundle.manifest.variants
-        (report_ref,) = bundle.manifest.hub_files
-        assert decode_report(bundle.read(report_ref)) == converted.report
+        page, report = bundle.manifest.hub_files
+        assert (page.path, report.path) == ("report.html", "report.json")
+        assert decode_report(bundle.read(report)) == converted.report
+        assert bundle.read(page) == render(converted.report)
     assert bundle.manifest == converted.manifest
     assert variant.name == "onnx-int8"
     assert set(variant.evidence) == {
