@@ -111,6 +111,10 @@ class PickleNotTrusted(ConvertError):
     """Reading the file would run code out of it, and nobody said that it may."""
 
 
+class NoOnnxForm(ConvertError):
+    """The model cannot be brought to ONNX, which the wanted variants are made of."""
+
+
 class ShapeUnknown(ConvertError):
     """The model does not say what shape its input has."""
 
@@ -139,7 +143,11 @@ class FrontendTimedOut(ConvertError):
 
 
 class SamplesUnreadable(ConvertError):
-    """A file of samples is absent, too long, or not an .npz of plain arrays."""
+    """A file of samples is absent, too long, damaged, or of no known kind."""
+
+
+class RecipeMissing(ConvertError):
+    """Raw files were given, and nothing says how they become the model's input."""
 
 
 class WrongArrays(ConvertError):
@@ -199,6 +207,10 @@ class GateFailed(Objection):
     def __init__(self, message: str, record: GateRecord) -> None:
         super().__init__(message)
         self.record = record
+
+
+class TooSlow(Objection):
+    """int8 takes longer beside float32 than was allowed."""
 
 
 class BundleUnreadable(ConvertError):

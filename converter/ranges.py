@@ -46,8 +46,8 @@ def refuse_overlap(calibration: Samples, evaluation: Samples) -> None:
         ours, theirs = shared[0]
         more = f" ({len(shared)} samples are in both)" if len(shared) > 1 else ""
         raise SamplesOverlap(
-            f"{evaluation.origin}: sample {ours} is sample {theirs} of {calibration.origin}{more};"
-            " evaluate on samples that calibration has not seen"
+            f"{evaluation.origin}: {evaluation.said(ours)} is {calibration.said(theirs)} of"
+            f" {calibration.origin}{more}; evaluate on samples that calibration has not seen"
         )
 
 
@@ -59,8 +59,9 @@ def find_outlier(calibration: Samples) -> CalibrationOutlier | None:
         worst = int(sizes.argmax())
         if sizes[worst] > OUTLIER_RATIO * typical > 0:
             return CalibrationOutlier(
-                f"{calibration.origin}: sample {worst} of {name!r} reaches {sizes[worst]:.4g}, the"
-                f" typical sample {typical:.4g}; remove it, or the int8 range is lost to it"
+                f"{calibration.origin}: {calibration.said(worst)} of {name!r} reaches"
+                f" {sizes[worst]:.4g}, the typical sample {typical:.4g}; remove it, or the int8"
+                " range is lost to it"
             )
     return None
 

@@ -1,16 +1,10 @@
-"""Calibration and evaluation data: .npz files, bounded, checked against the model's inputs.
+"""Calibration and evaluation data, checked against the model's inputs, whatever it came from.
 
-An array of the file is an input of the model, by name; `labels` is the one exception. Refuses
-pickles, and casts nothing whose meaning it would have to guess.
+An array is an input of the model, by name. Casts nothing whose meaning it would have to guess.
 """
 
 from __future__ import annotations
 
-import lzma
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,49 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.manifest import TensorSpec
+from converter.data.raw import LABELS, Raw, Reading
+from converter.data.reading import read_raw
 from converter.errors import (
     BadLabels,
     ConstantSamples,
     NonFiniteSamples,
     NoSamples,
-    SamplesUnreadable,
     WrongArrays,
     WrongShape,
     WrongType,
 )
 
-LABELS = "labels"
-MAX_ARRAYS = 64
-MAX_DATA_BYTES = 4 << 30
 BATCH = 32
 """Samples a call: so that calibration holds one batch of activations, however long the file."""
-
-# What zipfile and numpy raise on damaged or hostile archives is not one family.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    tokenize.TokenError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays by input name, each [N, ...] with the same N >= 1; `labels` int64 [N] or None."""
+    """Arrays by input name, each [N, ...] with the same N >= 1; `labels` int64 [N] or None.
+
+    `names`: of each sample, where it has one. `classes`: names that the source gave to the labels.
+    """
 
     origin: str
     arrays: Arrays
     labels: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -70,7 +51,14 @@ class Samples:
     def take(self, index: Sequence[int] | NDArray[np.int64] | slice) -> Samples:
         """The samples at `index`, in that order."""
         arrays = {name: array[index] for name, array in self.arrays.items()}
-        return Samples(self.origin, arrays, None if self.labels is None else self.labels[index])
+        labels = None if self.labels is None else self.labels[index]
+        places = np.arange(len(self))[index] if self.names else ()
+        names = tuple(self.names[place] for place in places)
+        return Samples(self.origin, arrays, labels, names, self.classes)
+
+    def said(self, place: int) -> str:
+        """How a message calls the sample at `place`."""
+        return _said(self.names, place)
 
     def batches(self, batch: int = -1) -> Iterator[dict[str, NDArray[Any]]]:
         """Consecutive slices of at most `BATCH` samples, or of `batch` when the model fixes it."""
@@ -79,19 +67,21 @@ class Samples:
             yield {name: array[start : start + step] for name, array in self.arrays.items()}
 
 
-def read_samples(path: Path, inputs: Sequence[TensorSpec]) -> Samples:
+def read_samples(
+    path: Path, inputs: Sequence[TensorSpec], reading: Reading | None = None
+) -> Samples:
     """Read and check `path`; raises the `ConvertError` that names array and sample."""
-    raw = _load(path)
-    labels = raw.pop(LABELS, None) if LABELS not in {spec.name for spec in inputs} else None
-    _require_arrays(path, raw, inputs)
-    arrays = {spec.name: _checked(path, raw[spec.name], spec) for spec in inputs}
+    raw = read_raw(path, inputs, reading or Reading())
+    _require_arrays(path, raw.arrays, inputs)
+    arrays = {spec.name: _checked(path, raw, spec) for spec in inputs}
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise WrongShape(f"{path}: arrays hold different numbers of samples: {lengths}")
     count = next(iter(lengths.values()))
     # The name may end in the manifest, which is UTF-8; a file's name may be any bytes.
     origin = path.name.encode(errors="replace").decode()
-    return Samples(origin, arrays, None if labels is None else _labels(path, labels, count))
+    labels = None if raw.labels is None else _labels(path, raw.labels, count)
+    return Samples(origin, arrays, labels, raw.names, raw.classes)
 
 
 def hold_out(samples: Samples) -> tuple[Samples, Samples]:
@@ -105,40 +95,6 @@ def hold_out(samples: Samples) -> tuple[Samples, Samples]:
     return samples.take(place[place % 4 != 3]), samples.take(place[place % 4 == 3])
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        _refuse_oversize(path)
-        with np.load(path, allow_pickle=False) as file:
-            return {name: _array(file[name]) for name in file.files}
-    except OSError as error:
-        reason = error.strerror or "cannot be read"
-        raise SamplesUnreadable(f"{path}: {reason}; check the path of the samples") from error
-    except _DAMAGE as error:
-        what = "holds Python objects" if "allow_pickle" in str(error) else "not a readable .npz"
-        raise SamplesUnreadable(
-            f"{path}: {what}; write plain arrays with numpy.savez({path.name!r}, INPUT=array)"
-        ) from error
-
-
-def _array(member: object) -> NDArray[Any]:
-    """numpy hands out the bytes of a member that is no array."""
-    if not isinstance(member, np.ndarray):
-        raise ValueError("a member of the archive is not an array")
-    return member
-
-
-def _refuse_oversize(path: Path) -> None:
-    """By the archive's own directory, so that nothing is unpacked before it is bounded."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    total = sum(member.file_size for member in members)
-    if len(members) > MAX_ARRAYS or total > MAX_DATA_BYTES:
-        raise SamplesUnreadable(
-            f"{path}: {len(members)} arrays of {total} bytes; at most {MAX_ARRAYS} arrays of"
-            f" {MAX_DATA_BYTES} bytes, give fewer samples"
-        )
-
-
 def _require_arrays(path: Path, raw: Arrays, inputs: Sequence[TensorSpec]) -> None:
     wanted, found = {spec.name for spec in inputs}, set(raw)
     if wanted != found:
@@ -148,7 +104,8 @@ def _require_arrays(path: Path, raw: Arrays, inputs: Sequence[TensorSpec]) -> No
         )
 
 
-def _checked(path: Path, array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+def _checked(path: Path, raw: Raw, spec: TensorSpec) -> NDArray[Any]:
+    array = raw.arrays[spec.name]
     want = spec.shape[1:]
     if array.ndim != len(spec.shape) or list(array.shape[1:]) != want:
         raise WrongShape(
@@ -159,7 +116,7 @@ def _checked(path: Path, array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         raise NoSamples(f"{path}: {spec.name!r} holds no samples; give at least one")
     array = _cast(path, array, spec)
     if array.dtype.kind == "f":
-        _refuse_non_finite(path, array, spec.name)
+        _refuse_non_finite(path, array, spec.name, raw.names)
         if len(array) > 1 and array.min() == array.max():
             raise ConstantSamples(
                 f"{path}: every value of {spec.name!r} is {array.flat[0]}; give real samples"
@@ -181,12 +138,12 @@ def _cast(path: Path, array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     )
 
 
-def _refuse_non_finite(path: Path, array: NDArray[Any], name: str) -> None:
+def _refuse_non_finite(path: Path, array: NDArray[Any], name: str, names: Sequence[str]) -> None:
     good = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not good.all():
         first = int(np.argmin(good))
         raise NonFiniteSamples(
-            f"{path}: sample {first} of {name!r} has NaN or Inf ({int((~good).sum())} of"
+            f"{path}: {_said(names, first)} of {name!r} has NaN or Inf ({int((~good).sum())} of"
             f" {len(array)} samples do); remove them"
         )
 
@@ -200,6 +157,10 @@ def _labels(path: Path, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
     if len(labels) != count:
         raise BadLabels(f"{path}: {len(labels)} labels for {count} samples; give one a sample")
     return labels.astype(np.int64)
+
+
+def _said(names: Sequence[str], place: int) -> str:
+    return f"sample {place} ({names[place]})" if names else f"sample {place}"
 
 
 def _names(names: set[str]) -> str:

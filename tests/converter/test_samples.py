@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from contract.manifest import TensorSpec
 from converter import errors, samples
+from converter.data import raw
 from converter.samples import Samples, hold_out, read_samples
 from tests.converter import models
 
@@ -105,12 +106,12 @@ def test_an_archive_that_unpacks_beyond_the_bound(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("image.npy", b"\0" * 1_000_000)
     assert path.stat().st_size < 10_000
-    monkeypatch.setattr(samples, "MAX_DATA_BYTES", 500_000)
+    monkeypatch.setattr(raw, "MAX_DATA_BYTES", 500_000)
     refused(path, errors.SamplesUnreadable, "1000000 bytes", "fewer samples")
 
 
 def test_an_archive_of_too_many_arrays(tmp_path: Path) -> None:
-    many = {f"a{i}": np.zeros(1) for i in range(samples.MAX_ARRAYS + 1)}
+    many = {f"a{i}": np.zeros(1) for i in range(raw.MAX_ARRAYS + 1)}
     refused(npz(tmp_path, **many), errors.SamplesUnreadable, "65 arrays")
 
 

@@ -1,0 +1,129 @@
+"""Folders of images or of WAV files; the names of sub-folders, where there are any, are classes.
+
+Owns the walk (one level of sub-folders, in the order of names, links not followed out) and the
+class numbers. A file becomes an array by `pictures` or `waves` and the release's own recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.processing import AudioInput, ImageInput, InputRecipe, shape_of
+from converter.data import raw
+from converter.data.pictures import read_picture
+from converter.data.raw import Raw, Reading
+from converter.data.waves import read_wave
+from converter.errors import BadLabels, RecipeMissing, SamplesUnreadable, WrongArrays
+from model.errors import InvalidInput
+from model.preprocessing import Raw as RawInput
+from model.preprocessing import prepare
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg"})
+WAVES = frozenset({".wav"})
+MAX_FILES = 200_000
+_FEW = 12
+
+
+def read_folder(path: Path, name: str, reading: Reading) -> Raw:
+    """Every image or sound below `path`, prepared for the input `name`.
+
+    Raises `SamplesUnreadable`, `RecipeMissing`, `BadLabels`, or `OSError`.
+    """
+    files = _walk(path)
+    kinds = {file.suffix.lower() in WAVES for file in files}
+    if not files or len(kinds) != 1:
+        raise SamplesUnreadable(
+            f"{path}: {'images and sounds are mixed' if files else 'no PNG, JPEG or WAV files'};"
+            " give a folder of one kind, with or without a sub-folder for each class"
+        )
+    sounds = kinds.pop()
+    recipe = _recipe(path, name, reading, AudioInput if sounds else ImageInput)
+    said = tuple(file.relative_to(path).as_posix() for file in files)
+    labels, classes = _labels(path, files, reading.classes)
+    opened = _open_sound if sounds else read_picture
+    return Raw({name: _prepared(path, files, recipe, opened)}, labels, said, classes)
+
+
+def _walk(path: Path) -> list[Path]:
+    wanted = PICTURES | WAVES
+    inside = sorted(path.iterdir(), key=lambda entry: entry.name)
+    folders = [entry for entry in inside if entry.is_dir() and not entry.name.startswith(".")]
+    loose = [entry for entry in inside if entry.suffix.lower() in wanted and entry.is_file()]
+    if loose and any(_any_file(folder) for folder in folders):
+        raise SamplesUnreadable(
+            f"{path}: {loose[0].name!r} lies beside sub-folders; put it into one of them, or all"
+            " files into one folder"
+        )
+    files = loose
+    for folder in folders:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        files += [e for e in entries if e.suffix.lower() in wanted and e.is_file()]
+        if len(files) > MAX_FILES:
+            raise SamplesUnreadable(f"{path}: more than {MAX_FILES} files; give fewer samples")
+    return files
+
+
+def _any_file(folder: Path) -> bool:
+    return any(entry.suffix.lower() in PICTURES | WAVES for entry in folder.iterdir())
+
+
+def _recipe(path: Path, name: str, reading: Reading, kind: type[Any]) -> InputRecipe:
+    recipe = reading.recipe(name)
+    if not isinstance(recipe, AudioInput | ImageInput) or not isinstance(recipe, kind):
+        what = "a recipe for images" if kind is ImageInput else "a recipe for sound"
+        raise RecipeMissing(
+            f"{path}: {name!r} has no {what}; say in --processing FILE how the files become the"
+            " network's input"
+        )
+    return recipe
+
+
+def _labels(
+    path: Path, files: Sequence[Path], classes: Sequence[str]
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """A folder without sub-folders has no labels; without given names they are numbered by name."""
+    if any(file.parent == path for file in files):
+        return None, ()
+    found = sorted({file.parent.name for file in files})
+    known = list(classes) or found
+    foreign = [folder for folder in found if folder not in known]
+    if foreign:
+        raise BadLabels(
+            f"{path / foreign[0]}: not one of the class names {known[:_FEW]}; rename the folder or"
+            " correct --labels"
+        )
+    places = {label: place for place, label in enumerate(known)}
+    numbers = np.array([places[file.parent.name] for file in files], np.int64)
+    return numbers, () if classes else tuple(found)
+
+
+def _prepared(
+    path: Path,
+    files: Sequence[Path],
+    recipe: InputRecipe,
+    opened: Callable[[Path, InputRecipe], RawInput],
+) -> NDArray[np.float32]:
+    shape = (len(files), *shape_of(recipe))
+    size = 4 * int(np.prod(shape, dtype=np.float64))
+    if size > raw.MAX_DATA_BYTES:
+        raise SamplesUnreadable(
+            f"{path}: {len(files)} files are {size} bytes when prepared; at most"
+            f" {raw.MAX_DATA_BYTES}, give fewer samples"
+        )
+    whole = np.empty(shape, np.float32)
+    for place, file in enumerate(files):
+        try:
+            whole[place] = prepare(recipe, opened(file, recipe))
+        except InvalidInput as error:
+            raise WrongArrays(f"{file}: {error}") from error
+    return whole
+
+
+def _open_sound(path: Path, recipe: InputRecipe) -> RawInput:
+    # No more is read of a file than the recipe keeps of it.
+    return read_wave(path, recipe.clip_length if isinstance(recipe, AudioInput) else 0)

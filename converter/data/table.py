@@ -1,0 +1,153 @@
+"""CSV files: a header, one sample a line, numbers with a point. Every other cell is named.
+
+Columns are picked by the recipe's names; without a recipe, all but the label column are taken in
+the file's order. The label column holds class names or class numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from contract.processing import TableInput
+from converter.data import raw
+from converter.data.raw import Raw, Reading
+from converter.errors import BadLabels, SamplesUnreadable, WrongArrays
+from model.preprocessing import prepare_columns
+
+DEFAULT_LABEL_COLUMN = "label"
+MAX_COLUMNS = 4097
+_FEW = 12
+
+
+def read_csv(path: Path, name: str, reading: Reading) -> Raw:
+    """The table as float32 [N, columns] for the input `name`.
+
+    Raises `SamplesUnreadable`, `WrongArrays`, `BadLabels`, or `OSError`.
+    """
+    if path.stat().st_size > raw.MAX_DATA_BYTES // 4:
+        raise SamplesUnreadable(f"{path}: too long for a table of samples; give fewer samples")
+    recipe = reading.recipe(name)
+    if recipe is not None and not isinstance(recipe, TableInput):
+        raise WrongArrays(
+            f"{path}: {name!r} is prepared from images or sound; give a folder of them"
+        )
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file, strict=True)
+            header = _header(path, next(rows, []))
+            label = _label_place(path, header, reading)
+            places = _places(path, header, label, recipe)
+            values, names, labels = _read(path, rows, header, places, label)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise SamplesUnreadable(
+            f"{path}: not a table of comma-separated UTF-8 text ({error}); export it again"
+        ) from error
+    table = np.frombuffer(values, np.float64).reshape(len(names), len(places))
+    if recipe is not None:
+        rows_made = [prepare_columns(recipe, row) for row in table]
+        table = np.stack(rows_made) if rows_made else table
+    numbers = None if label is None else _numbers(path, labels, names, reading.classes)
+    return Raw({name: table.astype(np.float32)}, numbers, tuple(names))
+
+
+def _header(path: Path, cells: Sequence[str]) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    if not 0 < len(header) <= MAX_COLUMNS:
+        raise SamplesUnreadable(f"{path}: {len(header)} columns; 1 to {MAX_COLUMNS}")
+    if len(set(header)) != len(header) or "" in header:
+        raise SamplesUnreadable(
+            f"{path}: the first line must name each column once; it is {header[:_FEW]}"
+        )
+    if all(_number(cell) is not None for cell in header):
+        raise SamplesUnreadable(f"{path}: the first line holds numbers; it must name the columns")
+    return header
+
+
+def _label_place(path: Path, header: Sequence[str], reading: Reading) -> int | None:
+    wanted = reading.label_column or DEFAULT_LABEL_COLUMN
+    if wanted in header:
+        return header.index(wanted)
+    if reading.label_column is not None:
+        raise BadLabels(f"{path}: no column {wanted!r}; it has {header[:_FEW]}")
+    return None
+
+
+def _places(
+    path: Path, header: Sequence[str], label: int | None, recipe: TableInput | None
+) -> list[int]:
+    if recipe is None:
+        return [place for place in range(len(header)) if place != label]
+    missing = [column for column in recipe.columns if column not in header]
+    if missing:
+        raise WrongArrays(
+            f"{path}: no column {missing[0]!r} ({len(missing)} of {len(recipe.columns)} are"
+            f" missing); it has {header[:_FEW]}"
+        )
+    return [header.index(column) for column in recipe.columns]
+
+
+def _read(
+    path: Path,
+    rows: Iterator[list[str]],
+    header: Sequence[str],
+    places: Sequence[int],
+    label: int | None,
+) -> tuple[array[float], list[str], list[str]]:
+    values: array[float] = array("d")
+    names: list[str] = []
+    labels: list[str] = []
+    for number, cells in enumerate(rows, start=2):
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise SamplesUnreadable(
+                f"{path}: line {number} has {len(cells)} cells, the header {len(header)}"
+            )
+        for place in places:
+            value = _number(cells[place])
+            if value is None:
+                raise SamplesUnreadable(
+                    f"{path}: line {number}, column {header[place]!r}: {cells[place][:40]!r} is no"
+                    " number; fill or drop the line"
+                )
+            values.append(value)
+        names.append(f"line {number}")
+        labels.append("" if label is None else cells[label].strip())
+    return values, names, labels
+
+
+def _number(cell: str) -> float | None:
+    """NaN and infinity are numbers here: the check of the samples names them."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _numbers(
+    path: Path, labels: Sequence[str], names: Sequence[str], classes: Sequence[str]
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    known = {label: place for place, label in enumerate(classes)}
+    found = np.zeros(len(labels), np.int64)
+    for place, label in enumerate(labels):
+        number = known.get(label, _whole(label))
+        if number is None:
+            raise BadLabels(
+                f"{path}: {names[place]}: {label[:40]!r} is no class number and none of"
+                f" {list(classes)[:_FEW] or 'the (unknown) class names'}; give --labels"
+            )
+        found[place] = number
+    return found
+
+
+def _whole(cell: str) -> int | None:
+    value = _number(cell)
+    if value is None or not math.isfinite(value) or value != int(value):
+        return None
+    return int(value) if abs(value) < 1 << 31 else None
