@@ -1,12 +1,14 @@
 """The float model in the one form that the rest of the pipeline knows.
 
-Owns: weights out of the input list, opset 17 and IR 8, and onnxruntime's basic simplification
-(constants folded, batch norm folded into convolutions, MatMul + Add as Gemm). The answers stay the
-same, and `require_same` checks that. Opset 17 and IR 8 load on onnxruntime 1.16 (JetPack 5) too.
+Owns: weights out of the input list, opset 17 and IR 8, onnxruntime's basic simplification
+(constants folded, batch norm folded into convolutions, MatMul + Add as Gemm), averages over the
+whole picture as such, and a batch of one where that is asked for. The answers stay the same, and
+`require_same` checks that. Opset 17 and IR 8 load on onnxruntime 1.16 (JetPack 5) too.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from contract.manifest import TensorSpec
 from converter.errors import ModelChanged, ModelFailed, UnsupportedOpset
 from converter.samples import Arrays
 from converter.sessions import first_line, session_options
@@ -36,7 +39,28 @@ def canonicalise(source: SourceModel, work: Path) -> onnx.ModelProto:
     keep_used_domains(simplified)
     simplified.ir_version = IR_VERSION
     inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(simplified, data_prop=True)
+    _name_whole_averages(inferred.graph)
+    _name_nodes(inferred.graph)
     return inferred
+
+
+def fix_batch(source: SourceModel) -> SourceModel:
+    """The same model, for exactly one sample a call."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(source.proto)
+    names = {spec.name for spec in source.inputs}
+    for value in proto.graph.input:
+        if value.name in names:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    for value in (*proto.graph.output, *proto.graph.value_info):
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].HasField("dim_value"):
+            dims[0].Clear()
+    inputs = tuple(
+        TensorSpec(name=spec.name, dtype=spec.dtype, shape=[1, *spec.shape[1:]])
+        for spec in source.inputs
+    )
+    return replace(source, data=proto.SerializeToString(), proto=proto, inputs=inputs)
 
 
 def require_same(before: Arrays, after: Arrays) -> None:
@@ -102,6 +126,30 @@ def _simplify(model: onnx.ModelProto, work: Path) -> onnx.ModelProto:
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise ModelFailed(f"onnxruntime does not load the model: {first_line(error)}") from error
     return onnx.load(target)
+
+
+def _name_whole_averages(graph: onnx.GraphProto) -> None:
+    """An average over the whole picture becomes a global one, which has a scale of its own.
+
+    The quantiser gives a plain AveragePool the scale of its input, and with it few of its steps.
+    """
+    shapes = {value.name: value for value in (*graph.input, *graph.value_info)}
+    for node in graph.node:
+        if node.op_type != "AveragePool" or node.input[0] not in shapes:
+            continue
+        dims = shapes[node.input[0]].type.tensor_type.shape.dim
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        whole = list(given.get("kernel_shape", [])) == [d.dim_value for d in dims][2:]
+        padded = any(given.get("pads", [])) or given.get("auto_pad", b"NOTSET") != b"NOTSET"
+        if whole and not padded and set(given.get("dilations", [1])) == {1}:
+            node.op_type = "GlobalAveragePool"
+            del node.attribute[:]
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """By what they make, which is unique: nodes are told apart by name from here on."""
+    for node in graph.node:
+        node.name = f"{node.op_type}:{next(name for name in node.output if name)}"
 
 
 def _largest(values: NDArray[Any]) -> float:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from contract.manifest import GateRecord
-from converter.errors import GateFailed, Objection, UselessBaseline
+from converter.errors import GateFailed, Objection, TooSlow, UselessBaseline
 from converter.evaluate import Comparison
+from converter.latency import Latency
 
 DEFAULT_MAX_DROP = 1.0
 MAX_REASON = 400
@@ -66,6 +67,17 @@ def why_useless(comparison: Comparison) -> UselessBaseline | None:
     return UselessBaseline(
         f"the float model itself is right on {accuracy:.2f} % of the evaluation samples, where one"
         f" constant answer is on {majority:.2f} %; check the labels' order and the samples' scale"
+    )
+
+
+def why_slow(latency: Latency, max_ratio: float | None) -> TooSlow | None:
+    """The objection to an int8 model that takes too long beside the float one here, or None."""
+    if max_ratio is None or latency.p50_ms <= max_ratio * latency.p50_ms_float32:
+        return None
+    ratio = latency.p50_ms / latency.p50_ms_float32
+    return TooSlow(
+        f"int8 takes {latency.p50_ms:.4g} ms a sample, {ratio:.2f} times as long as float32 where"
+        f" {max_ratio:g} is allowed; ship the model as float"
     )
 
 

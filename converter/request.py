@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,18 @@ class ConvertRequest:
     labels: tuple[str, ...] = ()
     with_float: bool = False
     """Whether the float32 model goes along as a second variant, for devices without int8."""
+    search: bool = True
+    """Whether candidates are tried beyond plain int8, and mixed precision where the gate fails."""
+    max_latency_ratio: float | None = None
+    """How long int8 may take for one sample here, float32 being 1; None: as long as it likes."""
+    fixed_batch: bool = False
+    """Whether the model is to take exactly one sample a call, as some accelerators need."""
+    trust_pickle: bool = False
+    """Whether the model file may run code while it is read, as a pickle does."""
+    source_timeout_s: float = 900.0
+    """How long a library of another's may take to read the model."""
+    onnx2tf_python: Path | None = None
+    """The interpreter of onnx2tf's own environment: asks for TFLite out of an ONNX model."""
 
 
 def check_request(request: ConvertRequest) -> None:
@@ -44,6 +57,11 @@ def check_request(request: ConvertRequest) -> None:
         raise InvalidRequest(str(error)) from error
     if not 0 <= request.max_drop <= 100:
         raise InvalidRequest(f"--max-drop {request.max_drop:g}: give points between 0 and 100")
+    if not 0 < request.source_timeout_s < math.inf:
+        raise InvalidRequest(f"--source-timeout {request.source_timeout_s:g}: give seconds above 0")
+    ratio = request.max_latency_ratio
+    if ratio is not None and not 0 < ratio < math.inf:
+        raise InvalidRequest(f"--max-latency-ratio {ratio:g}: give a number above 0, e.g. 1.0")
     if len(request.labels) > MAX_LABELS or any(not 0 < len(n) <= 120 for n in request.labels):
         raise InvalidRequest(f"labels: give at most {MAX_LABELS} names of 1 to 120 characters")
     try:

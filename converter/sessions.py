@@ -28,14 +28,7 @@ class Runner:
 
     def __init__(self, model: bytes, batch: int = -1) -> None:
         self.batch = batch
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model, session_options(), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors share no base of their own
-            raise ModelFailed(
-                f"onnxruntime does not load the model: {first_line(error)}"
-            ) from error
+        self._session = open_session(model)
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
@@ -64,6 +57,16 @@ class Runner:
                     " has one row a sample"
                 )
         return dict(zip(self.outputs, answers, strict=True))
+
+
+def open_session(model: bytes) -> Any:
+    """An onnxruntime session on the CPU; raises `ModelFailed`."""
+    try:
+        return onnxruntime.InferenceSession(
+            model, session_options(), providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise ModelFailed(f"onnxruntime does not load the model: {first_line(error)}") from error
 
 
 def session_options(optimised: Path | None = None) -> Any:

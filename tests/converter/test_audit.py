@@ -51,13 +51,13 @@ def test_the_activation_type_that_fuses_more_is_taken(
     chosen: str,
 ) -> None:
     answers = iter(left_in_float)
-    monkeypatch.setattr(int8, "audit", lambda data, work: Audit(3, next(answers)))
+    monkeypatch.setattr(int8, "audit", lambda *_: Audit(3, next(answers)))
     assert made(tmp_path).activations == chosen
 
 
 def test_a_model_that_stays_float_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "audit", lambda data, work: Audit(0, 3))
+    monkeypatch.setattr(int8, "audit", lambda *_: Audit(0, 3))
     with pytest.raises(NothingToQuantise, match="as float"):
         made(tmp_path)

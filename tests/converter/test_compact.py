@@ -12,17 +12,19 @@ from onnx import helper, numpy_helper
 from converter.canonical import canonicalise
 from converter.compact import compact, drop_tail_pairs
 from converter.int8 import Int8Model, make_int8
-from converter.quantise import BatchReader, quantise
+from converter.quantise import quantise
 from converter.samples import Samples, read_samples
 from converter.source import read_source
 from tests.converter import models
+from tests.converter.calibrated import plain_ranges
 from tests.converter.conftest import DIGITS, Inputs
 
 
 def quantised(tmp_path: Path) -> onnx.ModelProto:
     source = read_source(models.save(tmp_path / "in.onnx", models.classifier()))
-    reader = BatchReader(Samples("c", {"image": models.images(40)}), -1, lambda share: None)
-    return quantise(canonicalise(source, tmp_path), reader, tmp_path)[0]
+    model = canonicalise(source, tmp_path)
+    ranges = plain_ranges(model, Samples("c", {"image": models.images(40)}))
+    return quantise(model, ranges)[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The quantiser: settings that devices rely on, batches, and a silent terminal."""
+"""The quantiser: settings that devices rely on, what stays float, and a silent terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 from onnx import helper, numpy_helper
 
 from converter.errors import NothingToQuantise, QuantisationFailed
-from converter.quantise import OPERATORS, BatchReader, quantise
+from converter.quantise import OPERATORS, quantise
 from converter.samples import BATCH, Samples
 from converter.sessions import quiet
 from tests.converter import models
+from tests.converter.calibrated import inferred, plain_ranges
 
 SILENT = """
 import sys
@@ -36,27 +37,25 @@ def calibration(count: int = 20) -> Samples:
     return Samples("calib.npz", {"image": models.images(count)})
 
 
-def int8(tmp_path: Path) -> onnx.ModelProto:
-    reader = BatchReader(calibration(), -1, lambda share: None)
-    return quantise(models.classifier(norm=False), reader, tmp_path)[0]
+def int8(samples: Samples | None = None) -> onnx.ModelProto:
+    model = inferred(models.classifier(norm=False))
+    return quantise(model, plain_ranges(model, samples or calibration()))[0]
 
 
-def test_weights_are_int8_per_channel_and_activations_uint8(tmp_path: Path) -> None:
-    made = int8(tmp_path)
+def test_weights_are_int8_per_channel_and_activations_uint8() -> None:
+    made = int8()
     weights = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     assert weights["c2.w_quantized"].dtype == np.int8
     assert weights["c2.w_scale"].shape == (12,)
     assert weights["image_zero_point"].dtype == np.uint8
 
 
-def test_the_opset_stays_17(tmp_path: Path) -> None:
-    assert {(o.domain, o.version) for o in int8(tmp_path).opset_import if o.domain == ""} == {
-        ("", 17)
-    }
+def test_the_opset_stays_17() -> None:
+    assert {(o.domain, o.version) for o in int8().opset_import if o.domain == ""} == {("", 17)}
 
 
-def test_probabilities_stay_float(tmp_path: Path) -> None:
-    last = int8(tmp_path).graph.node[-1]
+def test_probabilities_stay_float() -> None:
+    last = int8().graph.node[-1]
     assert (last.op_type, list(last.output)) == ("Softmax", ["scores"])
 
 
@@ -65,27 +64,30 @@ def test_the_operators_are_given_in_a_fixed_order() -> None:
     assert {"Conv", "Gemm", "MatMul"} <= set(OPERATORS)
 
 
-def test_calibration_comes_batch_by_batch_and_tells_its_share() -> None:
-    told: list[float] = []
-    reader = BatchReader(calibration(BATCH * 3), -1, told.append)
-    sizes = []
-    while (batch := reader.get_next()) is not None:
-        sizes.append(len(batch["image"]))
-    assert sizes == [BATCH] * 3
-    assert told == pytest.approx([0, 1 / 3, 2 / 3])
-    assert reader.get_next() is None
-
-
-def test_every_sample_counts_for_the_range(tmp_path: Path) -> None:
+def test_every_sample_counts_for_the_range() -> None:
     images = models.images(BATCH + 5)
     images[-1, 0, 0, 0] = 2.0
-    reader = BatchReader(Samples("c", {"image": images}), -1, lambda share: None)
-    made, _ = quantise(models.classifier(norm=False), reader, tmp_path)
+    made = int8(Samples("c", {"image": images}))
     scale = next(t for t in made.graph.initializer if t.name == "image_scale")
     assert float(numpy_helper.to_array(scale)) == pytest.approx(2.0 / 255)
 
 
-def test_a_model_without_layers_is_refused(tmp_path: Path) -> None:
+def test_a_node_that_is_to_stay_float_keeps_its_weights() -> None:
+    model = inferred(models.classifier(norm=False))
+    made, _ = quantise(model, plain_ranges(model, calibration()), keep_float=["c2"])
+    names = {tensor.name for tensor in made.graph.initializer}
+    assert "c2.w" in names
+    assert "c1.w_quantized" in names
+
+
+def test_the_float_model_stays_as_it_was() -> None:
+    model = inferred(models.classifier(norm=False))
+    before = model.SerializeToString()
+    quantise(model, plain_ranges(model, calibration()))
+    assert model.SerializeToString() == before
+
+
+def test_a_model_without_layers_is_refused() -> None:
     made = models.model(
         [helper.make_node("Relu", ["image"], ["y"])],
         [models.tensor("image", "N", 1, 8, 8)],
@@ -93,13 +95,12 @@ def test_a_model_without_layers_is_refused(tmp_path: Path) -> None:
         [],
     )
     with pytest.raises(NothingToQuantise, match="Conv"):
-        quantise(made, BatchReader(calibration(), -1, lambda share: None), tmp_path)
+        quantise(made, {})
 
 
-def test_a_failure_of_the_quantiser_is_one_line(tmp_path: Path) -> None:
-    empty = BatchReader(calibration().take(slice(0, 0)), -1, lambda share: None)
+def test_a_failure_of_the_quantiser_is_one_line() -> None:
     with pytest.raises(QuantisationFailed) as caught:
-        quantise(models.classifier(norm=False), empty, tmp_path)
+        quantise(inferred(models.classifier(norm=False)), {})
     assert "\n" not in str(caught.value)
 
 

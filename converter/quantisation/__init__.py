@@ -1,0 +1,1 @@
+"""Float graph -> int8 graph: calibration, equalisation, candidates, mixed precision."""
