@@ -27,8 +27,9 @@ TIMESTAMP = "timestamp"
 TOP_ROLES = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 TIMESTAMP_FILE = "timestamp.json"
 
-RESERVED_FAMILIES = frozenset({*TOP_ROLES, "policy", "hub-keys", "ca"})
-"""A family's name is a role's name, and the second half of `policy/{family}`."""
+RESERVED_FAMILIES = frozenset({*TOP_ROLES, "policy", "hub-keys", "ca", "online"})
+"""A family's name is a role's name, and the second half of `policy/{family}`. `online` stands for
+the hub's roles where keys are rotated."""
 
 DAY_MS = 86_400_000
 LIFETIME_MS = {ROOT: 365 * DAY_MS, TARGETS: 90 * DAY_MS, SNAPSHOT: 7 * DAY_MS, TIMESTAMP: DAY_MS}

@@ -53,3 +53,35 @@ class FamilyFull(SigningError):
 
 class ReleaseSigned(SigningError):
     """This version was signed before, with other content."""
+
+
+class KeyExists(SigningError):
+    """Another key has this name already."""
+
+
+class KeyUnknown(SigningError):
+    """No key of this name, or none that may be used so."""
+
+
+class ChangePending(SigningError):
+    """An earlier change still waits for signatures."""
+
+
+class NothingPending(SigningError):
+    """No change waits for signatures."""
+
+
+class RequestRefused(SigningError):
+    """A signing request is malformed, or would do what nobody should sign."""
+
+
+class RequestOutdated(SigningError):
+    """What is in force has moved on since the request was made."""
+
+
+class FloorRefused(SigningError):
+    """A family's floor cannot be what was asked for."""
+
+
+class NothingDue(SigningError):
+    """There is nothing to renew."""

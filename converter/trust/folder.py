@@ -1,14 +1,15 @@
-"""The keys folder on the workstation: `private/*.pem`, `metadata/*.json`, `trust.json`.
+"""The keys folder: `private/*.pem`, `public/*.json`, `metadata/*.json`, `trust.json`.
 
 Reading verifies everything from the first root on, so that a damaged or tampered folder is found
-here and not by the hub. Knows where things stand; decides nothing about them.
+here and not by the hub. Several files are put in force together, also when the power goes between
+them. Knows where things stand; decides nothing about them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,21 @@ from pathlib import Path
 from tuf.api.metadata import Metadata, Root, Targets
 
 from contract.errors import MalformedTrust
-from contract.trust import ROOT, TARGETS, check_metadata_file, encode_trust, metadata_name
+from contract.trust import (
+    ROOT,
+    TARGETS,
+    check_metadata_file,
+    decode_trust,
+    encode_trust,
+    metadata_name,
+)
 from converter.trust.errors import KeysNotFound, MetadataDamaged
 from converter.trust.keyfiles import private_folder, write_durably
 from converter.trust.metadata import parse, verify
 
 TRUST_FILE = "trust.json"
+INSTALLING = "installing.json"
+"""Files on their way into `metadata/`: once this one is whole, all of them get there."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +55,9 @@ def private_key(directory: Path, name: str) -> Path:
     return directory / "private" / f"{name}.pem"
 
 
-def family_key(directory: Path, family: str) -> Path:
-    """The file of a family's private key."""
-    return private_key(directory, f"family-{family}")
-
-
 def prepare(directory: Path) -> None:
     """Make the folders; the whole is readable by its owner alone."""
-    for folder in (directory, directory / "private", directory / "metadata"):
+    for folder in (directory, *(directory / name for name in ("private", "public", "metadata"))):
         private_folder(folder)
 
 
@@ -68,6 +73,7 @@ def exclusive(directory: Path) -> Iterator[None]:
         raise _no_keys(directory) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        _finish_installing(directory)
         yield
     finally:
         os.close(handle)
@@ -83,6 +89,12 @@ def store(directory: Path, role: str, version: int, data: bytes) -> None:
     write_durably(directory / "metadata" / metadata_name(role, version), data)
 
 
+def install(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Add signed metadata files that are only good together: all of them or none."""
+    write_durably(directory / INSTALLING, encode_trust(files))
+    _finish_installing(directory)
+
+
 def export(directory: Path) -> Path:
     """Write `trust.json`, for the hub, unless it says the same already."""
     path = directory / TRUST_FILE
@@ -96,7 +108,13 @@ def read_trust(directory: Path) -> SignedTrust:
     """Raises `KeysNotFound` when there is none, `MetadataDamaged` when it does not verify."""
     if not has_trust(directory):
         raise _no_keys(directory)
-    newest, roots = _newest(directory)
+    paths = (directory / "metadata").glob("*.json")
+    return trust_of({path.name: path.read_bytes() for path in paths})
+
+
+def trust_of(found: Mapping[str, bytes]) -> SignedTrust:
+    """What these files say, by name; raises `MetadataDamaged` when they do not verify."""
+    newest, roots = _newest(found)
     root = _root_chain(roots)
     files = {metadata_name(ROOT, number + 1): data for number, data in enumerate(roots)}
     targets = verify(root, TARGETS, *_load(newest, TARGETS, files))
@@ -110,16 +128,24 @@ def _no_keys(directory: Path) -> KeysNotFound:
     return KeysNotFound(f"{directory} holds no keys: run `outrider keys init` first")
 
 
-def _newest(directory: Path) -> tuple[dict[str, tuple[int, bytes]], list[bytes]]:
+def _finish_installing(directory: Path) -> None:
+    path = directory / INSTALLING
+    if not path.exists():
+        return
+    for name, data in decode_trust(path.read_bytes()).items():
+        write_durably(directory / "metadata" / name, data)
+    path.unlink()
+
+
+def _newest(found: Mapping[str, bytes]) -> tuple[dict[str, tuple[int, bytes]], list[bytes]]:
     """Role -> its highest version; and the roots in order."""
     newest: dict[str, tuple[int, bytes]] = {}
     roots: dict[int, bytes] = {}
-    for path in (directory / "metadata").glob("*.json"):
-        data = path.read_bytes()
+    for name, data in found.items():
         try:
-            role, version = check_metadata_file(path.name, data)
+            role, version = check_metadata_file(name, data)
         except MalformedTrust as error:
-            raise MetadataDamaged(f"{path}: {error}; remove it") from error
+            raise MetadataDamaged(f"{name}: {error}; remove it") from error
         if role == ROOT:
             roots[version] = data
         if version > newest.get(role, (0, b""))[0]:
@@ -139,7 +165,8 @@ def _root_chain(roots: list[bytes]) -> Root:
         if metadata.signed.version != number:
             raise MetadataDamaged(f"{name}: says version {metadata.signed.version}")
         trusted = metadata.signed
-    assert trusted is not None  # noqa: S101 - has_trust saw the first one
+    if trusted is None:
+        raise MetadataDamaged("no root.json, so nothing says which keys to trust")
     return trusted
 
 

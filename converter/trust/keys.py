@@ -25,7 +25,7 @@ from contract.trust import (
 )
 from converter.trust import folder
 from converter.trust.errors import KeyMissing, OtherHub
-from converter.trust.keyfiles import check_passphrase, load_key, make_key
+from converter.trust.keyfiles import check_passphrase, load_key
 from converter.trust.metadata import (
     delegate,
     expiry,
@@ -35,6 +35,7 @@ from converter.trust.metadata import (
     public_key,
     signed_bytes,
 )
+from converter.trust.public import make_named
 
 ROOT_KEYS = ("root-1", "root-2", "root-3")
 TARGETS_KEYS = ("targets-1", "targets-2")
@@ -132,11 +133,9 @@ def _delegate(
 
 
 def _key(directory: Path, name: str, passphrase: bytes, created: list[str]) -> CryptoSigner:
-    path = folder.private_key(directory, name)
-    if path.exists():
-        return load_key(path, passphrase)
-    created.append(name)
-    return make_key(path, passphrase)
+    if not folder.private_key(directory, name).exists():
+        created.append(name)
+    return make_named(directory, name, passphrase)
 
 
 def _any_key(directory: Path, names: Iterable[str], passphrase: bytes) -> CryptoSigner:

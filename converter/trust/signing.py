@@ -6,10 +6,10 @@ bundle twice changes nothing; another content under the same version is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Targets
 
 from contract.ids import digest_of
@@ -17,15 +17,17 @@ from contract.manifest import Manifest
 from contract.targets import ReleaseCustom, custom_from_dict
 from contract.trust import FAMILY_LIFETIME_MS, MAX_TARGETS_BYTES, TARGETS, metadata_name
 from converter.trust import folder
+from converter.trust.drafts import delegated, floor_of
 from converter.trust.errors import (
-    BaseRefused,
     FamilyFull,
     FamilyUnknown,
-    MetadataDamaged,
+    KeyDamaged,
     ReleaseSigned,
 )
 from converter.trust.keyfiles import load_key
-from converter.trust.metadata import add_release, expiry, parse, signed_bytes, verify
+from converter.trust.metadata import add_release, expiry, signed_bytes
+from converter.trust.names import names_of
+from converter.trust.published import published_or_own
 from model.archive import open_bundle, with_trust
 
 
@@ -41,15 +43,6 @@ class SignedSummary(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_ms: int
     fresh: bool
     """False when it had been signed before; the bundle then carries that signature."""
-
-
-@dataclass(frozen=True)
-class _Current:
-    """A family's metadata to build on, and the highest version that is taken."""
-
-    signed: Targets
-    data: bytes
-    highest: int
 
 
 def sign_bundle(
@@ -90,12 +83,13 @@ def _sign(
             f"no key for family {manifest.family}: run `outrider keys init --family"
             f" {manifest.family}` on this folder"
         )
-    signer = load_key(folder.family_key(keys, manifest.family), passphrase)
-    current = _current(trust, manifest.family, base)
+    signer = _signer(keys, trust, manifest.family, passphrase)
+    current = published_or_own(trust, manifest.family, base)
     fresh = not _lists(current.signed, manifest.target, manifest_bytes)
     family = current.signed
     if fresh:
-        _extend(family, current.highest, manifest, manifest_bytes, now_ms)
+        floor = floor_of(trust.targets, manifest.family)
+        _extend(family, current.highest, floor, manifest, manifest_bytes, now_ms)
         data = signed_bytes(family, [signer])
         if len(data) > MAX_TARGETS_BYTES:
             raise FamilyFull(
@@ -112,28 +106,17 @@ def _sign(
     return members, _summary(family, manifest.target, manifest_bytes, fresh)
 
 
-def _current(trust: folder.SignedTrust, family: str, base: bytes | None) -> _Current:
-    """Whichever of the folder's and the hub's metadata holds all that the other does.
-
-    Where neither does, the hub's: what stands there alone was published, the folder's was not.
-    """
-    local = trust.families[family]
-    local_data = trust.files[metadata_name(family, local.version)]
-    if base is None:
-        return _Current(local, local_data, local.version)
-    hub = _read_base(trust.targets, family, base)
-    if local.version >= hub.version and hub.targets.items() <= local.targets.items():
-        return _Current(local, local_data, local.version)
-    return _Current(hub, base, max(local.version, hub.version))
-
-
-def _read_base(targets: Targets, family: str, base: bytes) -> Targets:
-    if len(base) > MAX_TARGETS_BYTES:
-        raise BaseRefused(f"the hub's {family}.json is too long; do not build on it")
-    try:
-        return verify(targets, family, parse(Targets, base, f"{family}.json"), f"{family}.json")
-    except MetadataDamaged as error:
-        raise BaseRefused(f"the hub's metadata cannot be built upon: {error}") from error
+def _signer(keys: Path, trust: folder.SignedTrust, family: str, passphrase: bytes) -> CryptoSigner:
+    """The family's key that is here; raises `KeyMissing` when none is."""
+    names = names_of(keys, trust)
+    trusted = delegated(trust.targets)[family].keyids
+    named = [names[keyid] for keyid in trusted if keyid in names]
+    here = [name for name in named if folder.private_key(keys, name).exists()]
+    path = folder.private_key(keys, (here or named or [f"family-{family}"])[0])
+    signer = load_key(path, passphrase)
+    if signer.public_key.keyid not in trusted:
+        raise KeyDamaged(f"{path.name} is not the key of {family}: restore it from its backup")
+    return signer
 
 
 def _lists(family: Targets, target: str, manifest: bytes) -> bool:
@@ -148,12 +131,18 @@ def _lists(family: Targets, target: str, manifest: bytes) -> bool:
 
 
 def _extend(
-    family: Targets, highest: int, manifest: Manifest, manifest_bytes: bytes, now_ms: int
+    family: Targets,
+    highest: int,
+    floor: int,
+    manifest: Manifest,
+    manifest_bytes: bytes,
+    now_ms: int,
 ) -> None:
+    """The counter is never below the floor, also when earlier releases were withdrawn."""
     customs = [custom_from_dict(ReleaseCustom, t.custom, n) for n, t in family.targets.items()]
     custom = ReleaseCustom(
         family=manifest.family,
-        counter=max((c.counter for c in customs), default=0) + 1,
+        counter=max(max((c.counter for c in customs), default=0) + 1, floor),
         device_classes=manifest.device_classes,
     )
     add_release(family, manifest.target, manifest_bytes, custom)

@@ -88,6 +88,30 @@ def serve(
     run(directory, external_broker=external_broker)
 
 
+@hub.command("new-keys")
+def new_keys(directory: Directory, json: Json = False) -> None:
+    """Make new online keys (snapshot, timestamp, assignment) beside the present ones.
+
+    The hub goes on with the present ones until a trust file that names the new ones is published;
+    then the old ones are gone. Called again before that, it makes nothing new.
+
+    \b
+    Example:
+        outrider hub new-keys hub
+        outrider keys rotate keys online --hub-keys hub/hub-keys.json
+        outrider publish keys/trust.json
+    """
+    require("hub", "sqlalchemy", "alembic", "fastapi", "tuf", "paho.mqtt")
+    from fleet.setup import new_online_keys
+
+    public = new_online_keys(directory)
+    if json:
+        print_json({"public keys": str(public)})
+        return
+    print_fields({"public keys": str(public)})
+    note(f"Next: outrider keys rotate KEYS online --hub-keys {public}, then publish trust.json")
+
+
 def publish(
     file: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="A signed bundle, or the keys' trust.json.")

@@ -1,23 +1,30 @@
-"""`outrider keys init` and `outrider sign`: what is done with the offline keys."""
+"""`outrider keys init`, the group of the other verbs over the offline keys, and `outrider sign`."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
 from outrider.boundary import require
-from outrider.commands.options import Config, Json, PassphraseFile, connect, group
-from outrider.errors import CommandFailed, HubUnreachable
-from outrider.operator import operator_path
+from outrider.commands.key_changes import add, renew, revoke, rotate
+from outrider.commands.key_files import now_ms, published, read_hub_keys
+from outrider.commands.key_requests import export_request, list_, make, sign_request
+from outrider.commands.options import Config, Json, PassphraseFile, group
 from outrider.passphrase import read_passphrase
 from outrider.terminal import note, print_fields, print_json, say, when
 
 keys = group("keys", "The offline keys: made, kept and used away from the hub.")
-MAX_PUBLIC_KEYS_BYTES = 65_536
+keys.command("list")(list_)
+keys.command("add")(add)
+keys.command("rotate")(rotate)
+keys.command("renew")(renew)
+keys.command("revoke")(revoke)
+keys.command("make")(make)
+keys.command("export-request")(export_request)
+keys.command("sign-request")(sign_request)
 
 
 @keys.command("init")
@@ -35,8 +42,8 @@ def init(
 ) -> None:
     """Make the offline keys, encrypted under a passphrase, and sign the first trust file.
 
-    Root is 2 of 3 keys, targets 1 of 2, and each model family has a key of its own. Called again
-    with another --family, it adds that family. The trust file holds nothing secret.
+    Root is 2 of 3 keys, targets 1 of 2, and each model family has a key of its own. Called again,
+    it finishes what was cut short. The trust file holds nothing secret.
 
     \b
     Example:
@@ -44,12 +51,11 @@ def init(
         outrider publish keys/trust.json
     """
     require("converter", "tuf", "securesystemslib")
-    from contract.trust import decode_hub_public_keys
     from converter.trust.keys import init_keys
 
-    public = decode_hub_public_keys(_read(hub_keys))
+    public = read_hub_keys(hub_keys)
     passphrase = read_passphrase(passphrase_file, f"the keys in {directory}", confirm=True)
-    made = init_keys(directory, family, public, passphrase, _now_ms())
+    made = init_keys(directory, family, public, passphrase, now_ms())
     if json:
         print_json(msgspec.to_builtins(made, enc_hook=str))
         return
@@ -87,10 +93,13 @@ def sign(
     """
     require("converter", "tuf", "securesystemslib")
     from converter.trust.signing import sign_bundle
+    from model.archive import open_bundle
 
-    base = None if offline else _hub_metadata(bundle, config)
+    with open_bundle(bundle) as opened:
+        family = opened.manifest.family
+    base = None if offline else published(family, config)
     passphrase = read_passphrase(passphrase_file, f"the keys in {keys}")
-    signed = sign_bundle(bundle, keys, passphrase, base, now_ms=_now_ms())
+    signed = sign_bundle(bundle, keys, passphrase, base, now_ms=now_ms())
     if json:
         print_json(msgspec.to_builtins(signed))
         return
@@ -98,35 +107,3 @@ def sign(
     verb = "signed" if signed.fresh else "was signed before; kept"
     say(f"{family}:{version} {verb}: release {signed.counter} of {family}, digest {signed.digest}")
     note(f"Next: outrider publish {bundle}")
-
-
-def _hub_metadata(bundle: Path, config: Path | None) -> bytes | None:
-    """The hub's current metadata of the bundle's family; None where there is no hub to ask."""
-    from model.archive import open_bundle
-
-    with open_bundle(bundle) as opened:
-        family = opened.manifest.family
-    if config is None and not operator_path(None).exists():
-        return None
-    try:
-        with connect(config) as hub:
-            version = hub.get("status")["tuf"]["versions"].get(family)
-            if version is None:
-                return None
-            found: Any = hub.get(f"trust/{version}.{family}.json")
-    except HubUnreachable as error:
-        note(f"{error}; signing on what the keys' folder holds")
-        return None
-    return msgspec.json.encode(found)
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(MAX_PUBLIC_KEYS_BYTES + 1)
-    if len(data) > MAX_PUBLIC_KEYS_BYTES:
-        raise CommandFailed(f"{path} is too long to be hub-keys.json")
-    return data
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

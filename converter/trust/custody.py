@@ -1,0 +1,183 @@
+"""Who holds which role: adds keys, replaces them, and takes them back.
+
+Each function drafts one change and hands it to the ceremony. A key that is asked for and not given
+is made here; one that was made elsewhere comes as its public file. Private keys that are no longer
+trusted stay where they are, for their holder to destroy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from securesystemslib.signer import Key
+
+from contract.trust import ROOT, TARGETS, HubPublicKeys, check_family
+from converter.trust import changes, folder
+from converter.trust.ceremony import (
+    ChangeSummary,
+    Passphrase,
+    carry_out,
+    require_nothing_pending,
+)
+from converter.trust.drafts import delegated
+from converter.trust.errors import KeyExists, KeyUnknown
+from converter.trust.folder import SignedTrust
+from converter.trust.keyfiles import check_passphrase
+from converter.trust.metadata import public_key
+from converter.trust.names import key_id_of, names_of, next_name
+from converter.trust.public import NamedKey, keep, known_keys, make_named
+from converter.trust.published import adopt
+from converter.trust.request import Request
+
+
+def make_key(directory: Path, name: str, holder: str, passphrase: Passphrase) -> NamedKey:
+    """A key for somebody else's ceremony, in a folder of its holder's own, on their machine."""
+    folder.prepare(directory)
+    with folder.exclusive(directory):
+        if folder.private_key(directory, name).exists():
+            raise KeyExists(f"{directory} has a key {name} already: choose another name")
+        check_passphrase(passphrase())
+        keyid = make_named(directory, name, passphrase(), holder).public_key.keyid
+        return known_keys(directory)[keyid]
+
+
+def add_family(
+    directory: Path, family: str, new: NamedKey | None, passphrase: Passphrase, now_ms: int
+) -> ChangeSummary:
+    """A new family, with a key made here or one that its team made."""
+    check_family(family)
+    with _change(directory) as trust:
+        if family in trust.families:
+            raise KeyExists(f"family {family} has a key: `outrider keys rotate` gives it another")
+        key, created = _key(directory, trust, f"key-{family}", new, passphrase)
+        drafts = changes.add_family(trust, family, key, now_ms)
+        request = Request(f"add family {family}", trust, drafts)
+        return carry_out(directory, request, passphrase, created)
+
+
+def add_targets_key(
+    directory: Path, new: NamedKey | None, passphrase: Passphrase, now_ms: int
+) -> ChangeSummary:
+    """One more key that may sign targets.json."""
+    with _change(directory) as trust:
+        key, created = _key(directory, trust, TARGETS, new, passphrase)
+        drafts = changes.add_targets_key(trust, key, now_ms)
+        return carry_out(
+            directory, Request("add a targets key", trust, drafts), passphrase, created
+        )
+
+
+def rotate_root(
+    directory: Path,
+    old: Sequence[str],
+    new: Sequence[NamedKey],
+    passphrase: Passphrase,
+    now_ms: int,
+) -> ChangeSummary:
+    """Replace root keys, by name: the first of `old` by the first of `new`, and so on; those that
+    have no counterpart by keys made here."""
+    with _change(directory) as trust:
+        if not old or len(new) > len(old) or len(set(old)) != len(old):
+            raise KeyUnknown("name each root key that is to go once, and at most as many new ones")
+        pairs: list[tuple[str, Key]] = []
+        created: list[str] = []
+        for number, name in enumerate(old):
+            offered = new[number] if number < len(new) else None
+            key, made = _key(directory, trust, ROOT, offered, passphrase)
+            if created and made:
+                raise KeyUnknown("one key is made here at a time: root is for several holders")
+            pairs.append((key_id_of(directory, trust, ROOT, name), key))
+            created += made
+        drafts = changes.replace_root_keys(trust, pairs, now_ms)
+        request = Request(f"replace {', '.join(old)}", trust, drafts)
+        return carry_out(directory, request, passphrase, created)
+
+
+def rotate_targets(
+    directory: Path, old: str, new: NamedKey | None, passphrase: Passphrase, now_ms: int
+) -> ChangeSummary:
+    """Replace one targets key."""
+    with _change(directory) as trust:
+        gone = key_id_of(directory, trust, TARGETS, old)
+        key, created = _key(directory, trust, TARGETS, new, passphrase)
+        drafts = changes.replace_targets_key(trust, gone, key, now_ms)
+        return carry_out(directory, Request(f"replace {old}", trust, drafts), passphrase, created)
+
+
+def rotate_family(
+    directory: Path,
+    family: str,
+    new: NamedKey | None,
+    withdrawn: Collection[str],
+    published: bytes | None,
+    passphrase: Passphrase,
+    now_ms: int,
+) -> ChangeSummary:
+    """Replace a family's key; its releases stay, but those that are `withdrawn` (versions).
+
+    `published`: the hub's current metadata of the family, gone on from where it knows more.
+    """
+    with _change(directory) as trust:
+        trust, current = adopt(directory, trust, family, published)
+        key, created = _key(directory, trust, f"key-{family}", new, passphrase)
+        names = [f"{family}/{version}" for version in withdrawn]
+        drafts = changes.replace_family_key(trust, family, key, current, names, now_ms)
+        request = Request(f"replace the key of family {family}", trust, drafts)
+        return carry_out(directory, request, passphrase, created)
+
+
+def rotate_online(
+    directory: Path, hub: HubPublicKeys, passphrase: Passphrase, now_ms: int
+) -> ChangeSummary:
+    """Trust a hub's new keys instead of its old ones."""
+    with _change(directory) as trust:
+        drafts = changes.replace_online_keys(trust, hub, now_ms)
+        request = Request("trust new online keys", trust, drafts)
+        return carry_out(directory, request, passphrase)
+
+
+def revoke(directory: Path, name: str, passphrase: Passphrase, now_ms: int) -> ChangeSummary:
+    """Trust a key no longer. A targets key: the others remain. A family's: a new one is made here,
+    and everything that the old one signed is withdrawn. A root key can only be replaced."""
+    with _change(directory) as trust:
+        names = names_of(directory, trust)
+        if name in {names.get(keyid) for keyid in trust.root.roles[ROOT].keyids}:
+            raise KeyUnknown(f"{name} is a root key: `outrider keys rotate` replaces it")
+        for family, role in delegated(trust.targets).items():
+            if name == family or name in {names.get(keyid) for keyid in role.keyids}:
+                return _revoke_family(directory, trust, family, passphrase, now_ms)
+        gone = key_id_of(directory, trust, TARGETS, name)
+        drafts = changes.replace_targets_key(trust, gone, None, now_ms)
+        return carry_out(directory, Request(f"revoke {name}", trust, drafts), passphrase)
+
+
+def _revoke_family(
+    directory: Path, trust: SignedTrust, family: str, passphrase: Passphrase, now_ms: int
+) -> ChangeSummary:
+    current = trust.families[family]
+    key, created = _key(directory, trust, f"key-{family}", None, passphrase)
+    drafts = changes.replace_family_key(trust, family, key, current, list(current.targets), now_ms)
+    request = Request(f"revoke the key of family {family}", trust, drafts)
+    return carry_out(directory, request, passphrase, created)
+
+
+@contextmanager
+def _change(directory: Path) -> Iterator[SignedTrust]:
+    """What is in force, while nobody else changes it."""
+    with folder.exclusive(directory):
+        require_nothing_pending(directory)
+        yield folder.read_trust(directory)
+
+
+def _key(
+    directory: Path, trust: SignedTrust, stem: str, given: NamedKey | None, passphrase: Passphrase
+) -> tuple[Key, list[str]]:
+    """The key that was given, or one made here, and the names of those that were made."""
+    if given is not None:
+        keep(directory, given)
+        return public_key(given.public), []
+    check_passphrase(passphrase())
+    name = next_name(directory, trust, stem)
+    return make_named(directory, name, passphrase()).public_key, [name]

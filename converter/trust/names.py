@@ -1,0 +1,62 @@
+"""Which key id has which name in a keys folder, and which name a new key gets.
+
+Names are this folder's own: signed metadata knows key ids only. A folder from before public files
+were kept is named by the order in which the first ceremony made its keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from contract.trust import ROOT, TARGETS
+from converter.trust import folder
+from converter.trust.drafts import delegated
+from converter.trust.errors import KeyUnknown
+from converter.trust.folder import SignedTrust
+from converter.trust.public import known_keys
+
+
+def names_of(directory: Path, trust: SignedTrust) -> dict[str, str]:
+    """Key id -> name, of every offline key that is known here."""
+    names = {keyid: key.name for keyid, key in known_keys(directory).items()}
+    for name, keyid in _by_order(trust):
+        if keyid not in names and name not in names.values():
+            names[keyid] = name
+    return names
+
+
+def key_id_of(directory: Path, trust: SignedTrust, role: str, name: str) -> str:
+    """The id of a key of this role, by its name or the start of its id; raises `KeyUnknown`."""
+    names = names_of(directory, trust)
+    for keyid in trust.root.roles[role].keyids:
+        if names.get(keyid) == name or (len(name) >= 8 and keyid.startswith(name)):
+            return keyid
+    known = ", ".join(names.get(keyid, keyid[:12]) for keyid in trust.root.roles[role].keyids)
+    raise KeyUnknown(f"{name} is no {role} key; these are: {known}")
+
+
+def next_name(directory: Path, trust: SignedTrust, stem: str) -> str:
+    """`root-4` after `root-3`: a name that no key ever had here, or the one of a key that was made
+    for a change that did not come to pass."""
+    signed = b"".join(path.read_bytes() for path in (directory / "metadata").glob("*.json"))
+    unused = {
+        key.name for keyid, key in known_keys(directory).items() if keyid.encode() not in signed
+    }
+    known = {key.name for key in known_keys(directory).values()}
+    taken = (known | set(names_of(directory, trust).values())) - unused
+    number = 1
+    while (name := f"{stem}-{number}") in taken or (
+        name not in unused and folder.private_key(directory, name).exists()
+    ):
+        number += 1
+    return name
+
+
+def _by_order(trust: SignedTrust) -> Iterator[tuple[str, str]]:
+    for role in (ROOT, TARGETS):
+        for number, keyid in enumerate(trust.root.roles[role].keyids, start=1):
+            yield f"{role}-{number}", keyid
+    for family, delegation in delegated(trust.targets).items():
+        for keyid in delegation.keyids:
+            yield f"family-{family}", keyid

@@ -1,0 +1,91 @@
+"""What the verbs over the offline keys read: the hub's keys, public keys, published metadata."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from outrider.commands.options import connect
+from outrider.errors import CommandFailed, HubUnreachable
+from outrider.operator import operator_path
+from outrider.passphrase import read_passphrase
+from outrider.terminal import note, print_fields, print_json, say
+
+if TYPE_CHECKING:
+    from contract.trust import HubPublicKeys
+    from converter.trust.ceremony import ChangeSummary
+    from converter.trust.public import NamedKey
+
+MAX_PUBLIC_KEYS_BYTES = 65_536
+
+
+def now_ms() -> int:
+    """This machine's time: an offline one's clock should be looked at first."""
+    return time.time_ns() // 1_000_000
+
+
+def asked_once(file: Path | None, directory: Path, *, new: bool) -> Callable[[], bytes]:
+    """A passphrase that is asked for when the first key needs it, and then kept."""
+    return cache(lambda: read_passphrase(file, f"the keys in {directory}", confirm=new))
+
+
+def read_hub_keys(path: Path) -> HubPublicKeys:
+    """`hub-keys.json`, which is never long."""
+    from contract.trust import decode_hub_public_keys
+
+    with path.open("rb") as file:
+        data = file.read(MAX_PUBLIC_KEYS_BYTES + 1)
+    if len(data) > MAX_PUBLIC_KEYS_BYTES:
+        raise CommandFailed(f"{path} is too long to be hub-keys.json")
+    return decode_hub_public_keys(data)
+
+
+def read_public(paths: list[Path] | None) -> list[NamedKey]:
+    """Public files that key holders sent."""
+    from converter.trust.public import read_named
+
+    return [read_named(path) for path in paths or []]
+
+
+def published(family: str, config: Path | None) -> bytes | None:
+    """The hub's current metadata of a family; None where there is no hub to ask."""
+    if config is None and not operator_path(None).exists():
+        return None
+    try:
+        with connect(config) as hub:
+            version = hub.get("status")["tuf"]["versions"].get(family)
+            if version is None:
+                return None
+            found: Any = hub.get(f"trust/{version}.{family}.json")
+    except HubUnreachable as error:
+        note(f"{error}; signing on what the keys' folder holds")
+        return None
+    return msgspec.json.encode(found)
+
+
+def show_change(change: ChangeSummary, directory: Path, json: bool) -> None:
+    """How far a change has come, and what to do next."""
+    if json:
+        print_json(msgspec.to_builtins(change, enc_hook=str))
+        return
+    say(change.purpose)
+    for line in change.changes:
+        say(f"  {line}")
+    missing = [f"{m.signatures} of {', '.join(m.keys)} on {m.role}" for m in change.missing]
+    print_fields(
+        {
+            "made": ", ".join(change.created),
+            "signed": ", ".join(change.signed),
+            "missing": "; ".join(missing),
+            "trust file": change.trust_file,
+        }
+    )
+    if change.done:
+        note(f"In force here. Next: outrider publish {change.trust_file}")
+    elif change.missing:
+        note(f"Next: outrider keys export-request {directory} request.json, for the next holder")
