@@ -119,6 +119,14 @@ class ShapeUnknown(ConvertError):
     """The model does not say what shape its input has."""
 
 
+class VerificationFailed(ConvertError):
+    """The device's own code does not run a finished variant as it was measured."""
+
+
+class BeyondHalf(ConvertError):
+    """A weight or an activation is too large for float16."""
+
+
 class ExtraMissing(ConvertError):
     """The tool that reads this kind of model is not installed."""
 

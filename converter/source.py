@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from contract.ids import digest_of
-from contract.manifest import DType, TensorSpec
+from contract.manifest import DType, Source, TensorSpec
 from converter.errors import (
     AlreadyQuantised,
     ExternalData,
@@ -37,6 +37,7 @@ OPSETS = range(7, 26)
 MAX_NAME = 120
 """Of a tensor at the model's boundary, as the manifest holds it."""
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+TREE_DOMAINS = frozenset({"ai.onnx.ml"})
 ELEMENT_TYPES: dict[int, DType] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
@@ -69,6 +70,8 @@ class SourceModel:
     digest: str
     proto: onnx.ModelProto
     inputs: tuple[TensorSpec, ...]
+    origin: Source | None = None
+    """The trained model itself, where `data` was made out of another form of it."""
 
     @property
     def batch(self) -> int:
@@ -81,11 +84,14 @@ def read_source(path: Path) -> SourceModel:
     return check_source(path, _read(path))
 
 
-def check_source(path: Path, data: bytes) -> SourceModel:
-    """The same for an ONNX model that was made out of the file at `path`."""
+def check_source(path: Path, data: bytes, *, trees: bool = False) -> SourceModel:
+    """The same for an ONNX model that was made out of the file at `path`.
+
+    `trees`: whether it may hold tree ensembles, which no step after this one can quantise.
+    """
     model = _parse(path, data)
     try:
-        inputs = _check(path, model)
+        inputs = _check(path, model, STANDARD_DOMAINS | TREE_DOMAINS if trees else STANDARD_DOMAINS)
     except UnicodeDecodeError as error:  # onnx's, where it wants to tell of a damaged name
         raise InvalidModel(f"{path}: a name in it is not text; export the model again") from error
     # The name goes into the manifest, which is UTF-8; a file's name may be any bytes.
@@ -93,11 +99,11 @@ def check_source(path: Path, data: bytes) -> SourceModel:
     return SourceModel(name, data, digest_of(data), model, inputs)
 
 
-def _check(path: Path, model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+def _check(path: Path, model: onnx.ModelProto, domains: frozenset[str]) -> tuple[TensorSpec, ...]:
     _refuse_damaged_names(path, model)
     _refuse_external_data(path, model)
     # Before onnx's own check, which knows no custom domain and would blame the graph.
-    _refuse_foreign_operators(path, model)
+    _refuse_foreign_operators(path, model, domains)
     _refuse_opset(path, model)
     _check_graph(path, model)
     _refuse_quantised(path, model)
@@ -150,12 +156,12 @@ def _refuse_external_data(path: Path, model: onnx.ModelProto) -> None:
             )
 
 
-def _refuse_foreign_operators(path: Path, model: onnx.ModelProto) -> None:
+def _refuse_foreign_operators(path: Path, model: onnx.ModelProto, domains: frozenset[str]) -> None:
     found = sorted(
         {
             f"{node.domain}.{node.op_type}"
             for node in _nodes(model.graph)
-            if node.domain not in STANDARD_DOMAINS
+            if node.domain not in domains
         }
     )
     if model.functions:

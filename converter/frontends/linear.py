@@ -35,7 +35,22 @@ def standardise(model: onnx.ModelProto) -> onnx.ModelProto:
         made.graph.initializer.extend(built[1])
     del made.graph.node[:]
     made.graph.node.extend(nodes)
+    _flatten_biases(made.graph)
     return made
+
+
+def _flatten_biases(graph: onnx.GraphProto) -> None:
+    """skl2onnx adds [1, C] to a product; as Gemm's bias, onnxruntime's quantiser wants [C]."""
+    products = {node.output[0] for node in graph.node if node.op_type == "MatMul"}
+    added = {
+        name
+        for node in graph.node
+        if node.op_type == "Add" and products & set(node.input)
+        for name in node.input
+    }
+    for tensor in graph.initializer:
+        if tensor.name in added and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
 
 
 def _classifier(node: onnx.NodeProto, name: str) -> _Made | None:

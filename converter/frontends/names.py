@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 import onnx
 
 BATCH = "N"
+IR_VERSION = 8
+"""The newest that onnxruntime 1.16 loads."""
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -24,6 +26,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     del made.metadata_props[:]
     made.doc_string = made.graph.doc_string = ""
     made.graph.name = "model"
+    made.ir_version = min(made.ir_version, IR_VERSION)
     return made
 
 

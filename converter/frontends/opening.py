@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 
 from converter.errors import FrontendFailed, PickleNotTrusted
+from converter.frontends.forest import KINDS as TREE_NODES
 from converter.frontends.formats import detect
 from converter.frontends.isolation import Limits, read_result, run_job
 from converter.frontends.linear import standardise
@@ -74,8 +75,9 @@ def _by_worker(path: Path, kind: Format, options: SourceOptions, work: Path) -> 
     tflite = None
     if "tflite" in answer:
         tflite = safe_tflite(work / "model.tflite", path.name, options)
-    made = Sources(kind, tflite=tflite, notes=tuple(map(str, answer.get("notes", ()))))
-    return replace(made, onnx=_onnx(path, kind, work), **_estimator(kind, answer))
+    data = _onnx(path, kind, work)
+    made = Sources(kind, data, tflite, notes=tuple(map(str, answer.get("notes", ()))))
+    return _estimator(made, answer) if kind == "scikit-learn" else made
 
 
 def _onnx(path: Path, kind: Format, work: Path) -> bytes:
@@ -90,12 +92,11 @@ def _onnx(path: Path, kind: Format, work: Path) -> bytes:
     return made
 
 
-def _estimator(kind: Format, answer: Mapping[str, Any]) -> dict[str, Any]:
-    if kind != "scikit-learn":
-        return {}
-    trees = answer.get("trees")
-    return {
-        "labels": tuple(str(label)[:120] for label in answer.get("labels", ())),
-        "trees": Trees(bool(trees["averaged"]), int(trees["per_round"])) if trees else None,
-        "small": True,
-    }
+def _estimator(made: Sources, answer: Mapping[str, Any]) -> Sources:
+    known = answer.get("trees")
+    trees = Trees(bool(known["averaged"]), int(known["per_round"])) if known else None
+    model = onnx.load_from_string(made.onnx or b"")
+    if trees is None and any(node.op_type in TREE_NODES for node in model.graph.node):
+        trees = Trees(averaged=False, per_round=0)
+    labels = tuple(str(label)[:120] for label in answer.get("labels", ()))
+    return replace(made, labels=labels, trees=trees, small=True)

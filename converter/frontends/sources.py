@@ -45,7 +45,7 @@ class Trees:
     """That the ONNX model is a tree ensemble, and how its trees add up.
 
     `averaged`: the answer is the trees' mean (a forest); otherwise their sum (boosting), and
-    `per_round` trees belong together.
+    `per_round` trees belong together, 0 when trees of this kind are not to be left out.
     """
 
     averaged: bool
