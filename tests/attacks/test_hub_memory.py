@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +46,7 @@ def broker(hub_directory: HubDirectory) -> Iterator[BrokerChild]:
 def test_a_broker_whose_memory_is_wiped_between_two_hubs(
     hub_directory: HubDirectory, broker: BrokerChild, tmp_path: Path
 ) -> None:
-    bundle = hub_directory.signed("digits", "1")
+    bundle, epoch = hub_directory.signed("digits", "1"), hub_directory.hub / "run" / "epoch"
     with run_hub(hub_directory.hub, external_broker=True) as running:
         hub = running.services
         device = enrolled(hub, "cam-1")
@@ -52,15 +54,17 @@ def test_a_broker_whose_memory_is_wiped_between_two_hubs(
         digest, _ = hub.repository.release("digits/1")
         with hub.storage.session() as session:
             assign(session, "cam-1", "digits", wanted("digits/1", digest), hub.clock())
-        until((hub_directory.hub / "run" / "epoch").exists)
-        before = (hub_directory.hub / "run" / "epoch").read_text()
-    broker.stop()
-    broker.start()
+        until(epoch.exists)
+        before = epoch.read_text()
+    killed = broker.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: broker.pid not in (None, killed))
 
     with open_bundle(bundle) as opened:
         blobs = [blob_topic(digest) for digest, _ in blobs_of(opened)]
     with run_hub(hub_directory.hub, external_broker=True) as running:
-        until(lambda: (hub_directory.hub / "run" / "epoch").read_text() not in ("", before))
+        until(lambda: epoch.exists() and epoch.read_text() not in ("", before))
         with connected(running.services, device, tmp_path) as connection:
             topics = {
                 device.topic(Channel.ASSIGNMENT),
