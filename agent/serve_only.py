@@ -24,6 +24,8 @@ from agent.stamps import wall_clock_ms
 from agent.status import AgentStatus, remove_status, write_status
 
 _LOG = logging.getLogger(__name__)
+ROUND_S = 10.0
+"""At most this long between two signs of life to the service manager, whatever the settings say."""
 RETRY_S = 60.0
 
 
@@ -53,7 +55,7 @@ class ServeOnly:
         self._server.start()
         self._notifier.tell(READY, f"STATUS=serving only: {self._why}")
         until = None if self._retry_s is None else time.monotonic() + self._retry_s
-        while not self._stopping.wait(self._settings.tick_seconds):
+        while not self._stopping.wait(min(self._settings.tick_seconds, ROUND_S)):
             if until is not None and time.monotonic() >= until:
                 return True
             self._server.tick()
