@@ -6,13 +6,17 @@ this moment, so it is reported and never enters the bundle: the same input gives
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.page import Timing
 from converter.samples import Samples
 from converter.sessions import Runner
 
@@ -44,6 +48,15 @@ def measure_latency(int8: Runner, float32: Runner, samples: Samples) -> Latency:
         ours.append(_time_ms(int8, sample))
         theirs.append(_time_ms(float32, sample))
     return Latency(_median(ours), _median(theirs), len(ours))
+
+
+def timing(latency: Latency, variant: str = "onnx-int8") -> Timing:
+    """The same figures for the report that is written beside the bundle, with the host's name."""
+    runtime = f"onnxruntime {metadata.version('onnxruntime')}"
+    return Timing(
+        f"{platform.machine()}, {os.cpu_count()} CPUs, {runtime}",
+        (("float32", latency.p50_ms_float32), (variant, latency.p50_ms)),
+    )
 
 
 def _time_ms(runner: Runner, sample: dict[str, NDArray[Any]]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,10 @@ COLOURS = {
 }
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What would move the cursor, change colours or the window's title: names come from elsewhere."""
+
+
 def print_json(value: object) -> None:
     """One JSON document, for scripts."""
     json.dump(value, sys.stdout, indent=1, sort_keys=True, default=str)
@@ -41,12 +46,12 @@ def print_json(value: object) -> None:
 
 def say(text: str) -> None:
     """One line of result, printed as it is."""
-    OUT.print(Text(text), highlight=False)
+    OUT.print(Text(plain(text)), highlight=False)
 
 
 def note(text: str) -> None:
     """One line beside the result: what happened, or what to do next."""
-    ERR.print(Text(text, style="dim"), highlight=False)
+    ERR.print(Text(plain(text), style="dim"), highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
@@ -70,6 +75,11 @@ def print_fields(fields: Mapping[str, object]) -> None:
         OUT.print(Text(f"{name:<{width}}  ", style="bold") + _cell(value))
 
 
+def plain(text: str) -> str:
+    """The text without anything that a terminal would obey; line breaks and tabs stay."""
+    return _CONTROLS.sub("\ufffd", text)
+
+
 def when(at_ms: int | None) -> str:
     """UTC to the second, or `-`."""
     if not at_ms:
@@ -89,5 +99,5 @@ def figures(values: Mapping[str, Any]) -> str:
 
 
 def _cell(value: object) -> Text:
-    text = "-" if value is None else str(value)
+    text = "-" if value is None else plain(str(value))
     return Text(text, style=COLOURS.get(text, ""))

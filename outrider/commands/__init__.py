@@ -7,11 +7,12 @@ import typer
 from outrider import __version__
 from outrider.commands.agent import agent
 from outrider.commands.bench import bench
-from outrider.commands.convert import convert, inspect
+from outrider.commands.convert import convert
 from outrider.commands.demo import demo
 from outrider.commands.device import device
 from outrider.commands.doctor import doctor
 from outrider.commands.hub import hub, publish
+from outrider.commands.inspect import inspect
 from outrider.commands.keys import keys, sign
 from outrider.commands.rollout import rollback, rollout
 

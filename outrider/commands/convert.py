@@ -1,18 +1,19 @@
-"""`outrider convert` and `outrider inspect`: a trained model to a bundle, and what it holds."""
+"""`outrider convert`: a trained model to a measured bundle."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from outrider.boundary import require
+from outrider.commands.bundle_text import show_bundle
 from outrider.commands.options import Json
 from outrider.errors import CommandFailed
-from outrider.terminal import ERR, figures, note, print_fields, print_json, print_table, short
+from outrider.terminal import ERR, note
 
 DEFAULT_MAX_DROP = 1.0
 MAX_LABELS_BYTES = 1 << 20
@@ -43,6 +44,10 @@ def convert(
     with_float: Annotated[
         bool, typer.Option("--with-float", help="Bundle the float32 model beside the int8 one.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the report with this host's latency here too."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Quantise a trained model to int8, measure what that cost, and write a bundle.
@@ -57,6 +62,9 @@ def convert(
     """
     require("converter", "onnx", "onnxruntime", "numpy")
     from converter.convert import convert as run
+    from converter.inspection import describe
+    from converter.latency import timing
+    from converter.report_files import write_full_report
     from converter.request import ConvertRequest
 
     request = ConvertRequest(
@@ -75,39 +83,14 @@ def convert(
     with _progress() as bar:
         task = bar.add_task("reading", total=1.0)
         made = run(request, lambda step, share: bar.update(task, description=step, completed=share))
-    described = _describe(output)
+    described = describe(output)
     # Of this machine and moment, so it is told here and does not stand in the bundle.
     described["latency"] = asdict(made.latency)
-    _show(described, json)
+    if report is not None:
+        write_full_report(report, made.report, timing(made.latency))
+    show_bundle(described, json)
     if not json:
         note(f"Next: outrider sign {output} --keys DIR")
-
-
-def inspect(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to look into.")],
-    json: Json = False,
-) -> None:
-    """Show what a bundle holds: variants, measured evidence, the gate, signatures.
-
-    \b
-    Example:
-        outrider inspect digits-1.bundle
-    """
-    require("converter", "numpy")
-    _show(_describe(bundle), json)
-
-
-def _describe(bundle: Path) -> dict[str, Any]:
-    from converter.inspection import describe
-
-    return describe(bundle)
-
-
-def _latency(measured: dict[str, float] | None) -> str:
-    if measured is None:
-        return ""
-    int8, float32 = measured["p50_ms"] * 1000, measured["p50_ms_float32"] * 1000
-    return f"p50 {int8:.1f} us, float32 {float32:.1f} us, one sample, one thread"
 
 
 def _labels(path: Path | None) -> tuple[str, ...]:
@@ -131,39 +114,4 @@ def _progress() -> Progress:
         console=ERR,
         transient=True,
         disable=not ERR.is_terminal,
-    )
-
-
-def _show(described: dict[str, Any], json: bool) -> None:
-    if json:
-        print_json(described)
-        return
-    gate = described["gate"]
-    verdict = "forced" if gate["forced"] else "passed" if gate["passed"] else "failed"
-    print_fields(
-        {
-            "release": f"{described['family']}:{described['version']}",
-            "digest": described["digest"],
-            "source": f"{described['source']['name']}, {described['source']['length']:,} bytes",
-            "gate": f"{verdict}: {gate['metric']} {gate['measured']:.2f} against"
-            f" {gate['baseline']:.2f}, at most {gate['max_drop']:g} points lower",
-            "reason": gate["reason"],
-            "latency here": _latency(described.get("latency")),
-            "device classes": ", ".join(described["device_classes"]),
-            "signed": ", ".join(described["trust"]) or "no: outrider sign",
-        }
-    )
-    print_table(
-        ("variant", "runtime", "bytes", "digest", "evidence"),
-        [
-            (
-                variant["name"],
-                variant["runtime"],
-                f"{variant['model']['length']:,}",
-                short(variant["model"]["digest"]),
-                figures(variant["evidence"]),
-            )
-            for variant in described["variants"]
-        ],
-        "no variants",
     )
