@@ -61,7 +61,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(_cell(column), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     OUT.print(table)
@@ -72,7 +72,7 @@ def print_fields(fields: Mapping[str, object]) -> None:
     shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        OUT.print(Text(f"{name:<{width}}  ", style="bold") + _cell(value))
+        OUT.print(Text(f"{plain(name):<{width}}  ", style="bold") + _cell(value))
 
 
 def plain(text: str) -> str:
