@@ -6,8 +6,11 @@ Writes through model.archive, whole or not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from contract.errors import ContractError
 from contract.ids import digest_of
@@ -21,6 +24,7 @@ from contract.manifest import (
     decode_manifest,
     encode_manifest,
 )
+from contract.processing import Processing
 from converter.errors import EvidenceFailed, ModelUnreadable, NotARelease, OutputUnwritable
 from converter.evidence.golden import golden_bytes
 from converter.evidence.reference import profile_bytes
@@ -30,20 +34,30 @@ from converter.samples import Arrays, Samples
 from model.archive import write_bundle
 from model.chunks import file_ref
 from model.errors import ModelError, TooLargeToChunk
+from model.tensors import checked_inputs
 
 MIN_ONNXRUNTIME = "1.16"
 """The oldest that loads opset 17 and IR 8."""
+MIN_LITERT = "2.1"
+"""Of ai-edge-litert, and far below tflite-runtime's only living version, 2.14."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One model that ships. `answers`: its own outputs on all calibration samples."""
+    """One model that ships. `answers`: its own outputs on all calibration samples.
+
+    `inputs` and `outputs` where they differ from the release's or carry a quantisation.
+    """
 
     name: str
     data: bytes
     answers: Arrays
     tolerance: float
     evidence: Mapping[str, float]
+    runtime: Literal["onnxruntime", "litert"] = "onnxruntime"
+    accelerators: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
 
 
 def build_variant(
@@ -53,9 +67,10 @@ def build_variant(
     labels: Sequence[str],
 ) -> tuple[Variant, dict[str, bytes]]:
     """The variant and its files by path. Raises `EvidenceFailed`, `ModelUnreadable`."""
-    outputs = output_specs(artifact.answers, inputs[0].shape[0])
+    inputs = artifact.inputs or inputs
+    outputs = list(artifact.outputs) or output_specs(artifact.answers, inputs[0].shape[0])
     try:
-        files = _files(artifact, calibration, inputs, outputs, labels)
+        files = _files(artifact, _taken(calibration, inputs), inputs, outputs, labels)
     except ModelError as error:
         raise EvidenceFailed(f"{artifact.name}: {error}; calibrate on other samples") from error
     try:
@@ -64,8 +79,11 @@ def build_variant(
         raise ModelUnreadable(f"{error}; the model is too large for a device") from error
     variant = Variant(
         name=artifact.name,
-        runtime="onnxruntime",
-        requires=Requirements(min_runtime=MIN_ONNXRUNTIME),
+        runtime=artifact.runtime,
+        requires=Requirements(
+            min_runtime=MIN_LITERT if artifact.runtime == "litert" else MIN_ONNXRUNTIME,
+            accelerators=list(artifact.accelerators),
+        ),
         model=model,
         golden=golden,
         profile=profile,
@@ -83,6 +101,7 @@ def build_manifest(
     variants: Sequence[Variant],
     reports: Mapping[str, bytes],
     produced_by: str,
+    processing: Processing | None = None,
 ) -> Manifest:
     """The release's manifest; variants in order of preference. `reports` stay at the hub."""
     return Manifest(
@@ -95,6 +114,7 @@ def build_manifest(
         device_classes=sorted(set(request.device_classes)),
         hub_files=[file_ref(path, data, chunked=False) for path, data in sorted(reports.items())],
         produced_by=produced_by,
+        processing=msgspec.UNSET if processing is None else processing,
     )
 
 
@@ -120,6 +140,14 @@ def write(output: Path, manifest: Manifest, files: Mapping[str, bytes]) -> str:
     return digest_of(encode_manifest(manifest))
 
 
+def _taken(samples: Samples, inputs: Sequence[TensorSpec]) -> Samples:
+    """As the network takes them: floats for an integer input are quantised by its spec."""
+    if all(spec.quantisation is None for spec in inputs):
+        return samples
+    whole = [msgspec.structs.replace(spec, shape=[-1, *spec.shape[1:]]) for spec in inputs]
+    return replace(samples, arrays=checked_inputs(whole, samples.arrays))
+
+
 def _files(
     artifact: Artifact,
     calibration: Samples,
@@ -129,8 +157,9 @@ def _files(
 ) -> dict[str, bytes]:
     """Model, golden samples and profile, in this order."""
     classes = find_classes(outputs, labels)
+    suffix = "tflite" if artifact.runtime == "litert" else "onnx"
     return {
-        f"{artifact.name}/model.onnx": artifact.data,
+        f"{artifact.name}/model.{suffix}": artifact.data,
         f"{artifact.name}/golden.bin": golden_bytes(
             calibration, artifact.answers, classes, artifact.tolerance
         ),
