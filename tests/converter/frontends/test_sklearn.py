@@ -25,7 +25,7 @@ from tests.converter import models
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
-from tests.converter.frontends import estimators  # noqa: E402  # needs scikit-learn
+from tests.converter.frontends import estimators  # needs scikit-learn
 
 TRUSTED = SourceOptions(trust_pickle=True)
 
