@@ -58,7 +58,7 @@ def test_an_endless_chunk(scene: Scene, v2: Released, chunk: str) -> None:
 
 
 def test_a_compressed_bomb(scene: Scene, v2: Released, chunk: str) -> None:
-    bomb = b"\1" + zstandard.ZstdCompressor(level=19).compress(b"\0" * (1 << 30))
+    bomb = b"\1" + zstandard.ZstdCompressor().compress(b"\0" * (1 << 28))
     assert len(bomb) < 120 * 1024
     scene.hub.retain(blob_topic(chunk), bomb)
     scene.refuses(v2, Cause.TAMPERED)
