@@ -1,6 +1,6 @@
 """Run by another Python, in onnx2tf's own environment: imports nothing of ours.
 
-`python -I onnx2tf_script.py MEMORY_BYTES MODEL OUTPUT INPUT...`: the inputs keep their layout, where
+`python -I onnx2tf_script.py MEMORY_BYTES MODEL OUTPUT INPUT...`: inputs keep their layout, where
 onnx2tf would turn [N, 49, 10, 1] into [N, 10, 1, 49] by itself.
 """
 
