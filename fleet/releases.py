@@ -27,6 +27,8 @@ from model.archive import Bundle, open_bundle
 from model.chunks import blobs_of, frame
 from model.errors import ModelError
 
+REPORT_FILE = "report.html"
+MAX_REPORT_BYTES = 16 << 20
 _PUBLISHING = threading.Lock()
 """One publication at a time: a release's blobs and the next one's metadata build on each other."""
 
@@ -62,6 +64,24 @@ def find_release(session: Session, target: str) -> Release:
     if found is None:
         raise ReleaseNotFound(f"release {target.replace('/', ':')} is not published")
     return found
+
+
+def release_report(hub: HubServices, target: str) -> bytes:
+    """The page on what was measured when the release was made, as its bundle holds it.
+
+    Raises `ReleaseNotFound`, also for a release whose bundle holds no page.
+    """
+    with hub.storage.reading() as session:
+        release = find_release(session, target)
+    try:
+        with open_bundle(_kept(hub, release.family, release.version)) as bundle:
+            ours = digest_of(bundle.manifest_bytes) == release.digest
+            for ref in bundle.manifest.hub_files if ours else ():
+                if ref.path == REPORT_FILE and ref.length <= MAX_REPORT_BYTES:
+                    return bundle.read(ref)
+    except (ModelError, ContractError, FileNotFoundError) as error:
+        raise ReleaseNotFound(f"the bundle of {target.replace('/', ':')}: {error}") from error
+    raise ReleaseNotFound(f"the bundle of {target.replace('/', ':')} has no {REPORT_FILE}")
 
 
 def list_releases(session: Session) -> list[Release]:
@@ -117,7 +137,7 @@ def _store(
     custom: ReleaseCustom,
 ) -> Release:
     manifest = bundle.manifest
-    kept = hub.directory / "bundles" / f"{manifest.family}-{manifest.version}.bundle"
+    kept = _kept(hub, manifest.family, manifest.version)
     release = Release(
         target=manifest.target,
         family=manifest.family,
@@ -141,6 +161,10 @@ def _store(
         kept.unlink(missing_ok=True)
         raise
     return release
+
+
+def _kept(hub: HubServices, family: str, version: str) -> Path:
+    return hub.directory / "bundles" / f"{family}-{version}.bundle"
 
 
 def _keep(path: Path, kept: Path) -> str:

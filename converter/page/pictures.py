@@ -132,7 +132,7 @@ def moves(title: str, rows: Sequence[Move], low: float, high: float) -> str:
 
 
 def gate(title: str, baseline: float, measured: float, max_drop: float, passed: bool) -> str:
-    """The float model's figure, the loss that is allowed, and where the int8 model came to lie."""
+    """The float model's figure, the loss that is allowed, and where the variant came to lie."""
     reach = max(max_drop, abs(baseline - measured), 0.05) * 1.35
     low, high = baseline - reach, baseline + max(reach * 0.35, measured - baseline)
 
@@ -147,7 +147,7 @@ def gate(title: str, baseline: float, measured: float, max_drop: float, passed: 
         _line("axis", zero, 20, zero, 44),
         _line("axis dashed", limit, 20, limit, 44),
         f'<circle class="{tone}" cx="{_n(mark)}" cy="32" r="7"/>',
-        _text(mark, 14, f"int8 {measured:.2f}", _anchor(mark), "strong"),
+        _text(mark, 14, f"measured {measured:.2f}", _anchor(mark), "strong"),
         _text(limit, 58, f"limit {baseline - max_drop:.2f}", _anchor(limit - 60)),
         _text(zero, 58, f"float32 {baseline:.2f}", _anchor(zero + 40)),
     ]

@@ -131,12 +131,13 @@ def layers_section(variant: VariantReport) -> str:
         ),
         figure("The worst layers", bars("SQNR of the worst layers", rows, 0.0, max(top, 1.0))),
     ]
+    marked = worst[: min(3, max(1, len(variant.layers) // 4))]
     every = [
-        Bar(x.name, x.sqnr_db, decibel(x.sqnr_db), "bad" if x in worst[:3] else _layer_tone(x))
+        Bar(x.name, x.sqnr_db, decibel(x.sqnr_db), "bad" if x in marked else _layer_tone(x))
         for x in variant.layers[:MAX_COLUMNS]
     ]
     picture = columns("SQNR of every layer", every, 0.0, max(top, 1.0))
-    caption = "Every layer, from the input to the output; red: the three worst; grey: left in float"
+    caption = "Every layer, from the input to the output; red: the worst; grey: left in float"
     parts.append(figure(caption, picture))
     return section(f"Error by layer: {variant.name}", _side_by_side(parts[1:], parts[0]))
 
@@ -247,10 +248,15 @@ def making_section(report: EvaluationReport) -> str:
         ("weights", quantiser.weights),
         ("activations", quantiser.activations),
         ("ranges", quantiser.ranges),
-        ("made with", f"onnxruntime {quantiser.onnxruntime}, onnx {quantiser.onnx}"),
+        ("made with", _tools(quantiser)),
     ]
     notes = [("note", note) for note in quantiser.notes[:MAX_ROWS]]
     return section("How it was made", table(("", ""), [*rows, *notes], texts=2))
+
+
+def _tools(quantiser: Quantiser) -> str:
+    onnx = f"onnxruntime {quantiser.onnxruntime}, onnx {quantiser.onnx}"
+    return ", ".join(filter(None, (onnx if quantiser.onnx else "", quantiser.tools)))
 
 
 def _side_by_side(figures: Sequence[str], before: str = "") -> str:

@@ -15,11 +15,19 @@ from fleet.api.errors import Refused
 from fleet.api.paging import AfterName, Limit, Name, page
 from fleet.api.uploads import MAX_BUNDLE_BYTES, MAX_TRUST_BYTES, received
 from fleet.ports import HubServices
-from fleet.releases import Published, find_release, publish_bundle
+from fleet.releases import Published, find_release, publish_bundle, release_report
 from fleet.storage.schema import Release
 
 router = APIRouter(tags=["releases"])
 _FILE = re.compile(r"^[0-9a-z][0-9a-z.-]{0,120}\.json\Z")
+# Whoever signed the bundle made the page: it may style itself, and do nothing else.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline';"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-cache",
+}
 Word = Annotated[str, Path(max_length=63)]
 
 
@@ -73,6 +81,13 @@ def one_release(hub: Hub, who: Actor, family: Word, version: Word) -> dict[str, 
     """One release."""
     with hub.storage.reading() as session:
         return shapes.release(find_release(session, f"{family}/{version}"))
+
+
+@router.get("/releases/{family}/{version}/report")
+def report(hub: Hub, who: Actor, family: Word, version: Word) -> Response:
+    """The page on what was measured when the release was made."""
+    page = release_report(hub, f"{family}/{version}")
+    return Response(page, headers=_PAGE_HEADERS, media_type="text/html; charset=utf-8")
 
 
 def _import(hub: HubServices, data: bytes, who: str) -> dict[str, Any]:

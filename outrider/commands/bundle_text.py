@@ -12,8 +12,11 @@ MATRIX_CLASSES = 12
 """A matrix of more does not fit a terminal."""
 
 
-def show_bundle(described: dict[str, Any], json: bool) -> None:
-    """Print `converter.inspection.describe`'s values, as text or as JSON."""
+def show_bundle(described: dict[str, Any], json: bool, brief: bool = False) -> None:
+    """Print `converter.inspection.describe`'s values, as text or as JSON.
+
+    `brief` leaves the report out of the text.
+    """
     if json:
         print_json(described)
         return
@@ -32,6 +35,8 @@ def show_bundle(described: dict[str, Any], json: bool) -> None:
         ],
         "no variants",
     )
+    if brief:
+        return
     if described["report"] is None:
         note("no evaluation report that this program reads")
     else:
@@ -73,8 +78,8 @@ def _show_report(report: dict[str, Any]) -> None:
     data = report["data"]
     print_fields(
         {
-            "calibrated on": f"{data['calibration_samples']:,} samples",
-            "evaluated on": f"{data['evaluation_samples']:,} samples"
+            "calibrated on": _count(data["calibration_samples"], "sample"),
+            "evaluated on": _count(data["evaluation_samples"], "sample")
             + ("" if data["labelled"] else ", no labels")
             + (", held out of the calibration file" if data["held_out"] else ""),
             "how": f"{report['quantiser']['ranges']}; activations"
@@ -137,7 +142,7 @@ def _tried(candidates: Sequence[dict[str, Any]]) -> str:
         return ""
     chosen = next((each for each in candidates if each["chosen"]), None)
     more = f", chosen: {chosen['name']} at {chosen['sqnr_db']:.1f} dB" if chosen else ""
-    return f"{len(candidates)} candidates{more}"
+    return f"{_count(len(candidates), 'candidate')}{more}"
 
 
 def _mistakes(confusion: dict[str, Any] | None, labels: Sequence[str]) -> str:
@@ -147,7 +152,7 @@ def _mistakes(confusion: dict[str, Any] | None, labels: Sequence[str]) -> str:
     if not wrong:
         return "none"
     shown = ", ".join(f"{_name(labels, a)} as {_name(labels, b)} {n}x" for a, b, n in wrong[:WORST])
-    return f"{sum(c[2] for c in wrong):,} samples: {shown}"
+    return f"{_count(sum(c[2] for c in wrong), 'sample')}: {shown}"
 
 
 def _show_matrix(variant: str, confusion: dict[str, Any], labels: Sequence[str]) -> None:
@@ -161,6 +166,10 @@ def _show_matrix(variant: str, confusion: dict[str, Any], labels: Sequence[str])
         ],
         "",
     )
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _name(labels: Sequence[str], place: int) -> str:
