@@ -88,8 +88,9 @@ def convert(
     described["latency"] = asdict(made.latency)
     if report is not None:
         write_full_report(report, made.report, timing(made.latency))
-    show_bundle(described, json)
+    show_bundle(described, json, brief=True)
     if not json:
+        note(f"All that was measured: outrider inspect {output} --html report.html")
         note(f"Next: outrider sign {output} --keys DIR")
 
 
