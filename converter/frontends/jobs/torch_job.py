@@ -38,7 +38,7 @@ def run(asked: Mapping[str, Any], work: Path) -> dict[str, Any]:
     _require_same(torch, traced, examples, names, work / "model.onnx")
     result: dict[str, Any] = {"onnx": "model.onnx", "notes": []}
     if asked["tflite"] and asked["format"] == "pt2":
-        _to_tflite(model, examples, work / "model.tflite")
+        _to_tflite(torch, model, examples, names, work / "model.tflite")
         result["tflite"] = "model.tflite"
     return result
 
@@ -152,22 +152,38 @@ def _require_same(torch: Any, traced: Any, examples: Any, names: list[str], path
     ours = session.run(None, {n: e.numpy() for n, e in zip(names, examples, strict=True)})
     with torch.no_grad():
         theirs = traced(*examples)
+    _require_close(torch, ours, theirs, "ONNX")
+
+
+def _require_close(torch: Any, ours: Any, theirs: Any, what: str) -> None:
+    answers = ours if isinstance(ours, (list, tuple)) else [ours]
     wanted = [theirs] if isinstance(theirs, torch.Tensor) else list(theirs)
-    for one, other in zip(ours, wanted, strict=True):
+    for one, other in zip(answers, wanted, strict=True):
         reference = other.double()
-        difference = float((torch.from_numpy(one).double() - reference).abs().max())
+        difference = float((torch.as_tensor(one).double() - reference).abs().max())
         if not difference <= TOLERANCE * max(float(reference.abs().max()), 1e-6):
             raise Refusal(
                 "FrontendFailed",
-                f"the ONNX model answers otherwise, by {difference:.3g}; export a network"
+                f"the {what} model answers otherwise, by {difference:.3g}; export a network"
                 " without branches that depend on its input",
             )
 
 
-def _to_tflite(model: Any, examples: Any, target: Path) -> None:
+def _to_tflite(torch: Any, model: Any, examples: Any, names: list[str], target: Path) -> None:
+    """Named like the ONNX model's inputs; its answers are compared with the original's."""
     litert_torch = need("litert-torch", "litert_torch")
     one = tuple(example[:1] for example in examples)
-    litert_torch.convert(model, one).export(str(target))
+
+    class Named(torch.nn.Module):  # type: ignore[misc]  # torch is not there for the type checker
+        def forward(self, **inputs: Any) -> Any:
+            return model(*(inputs[name] for name in names))
+
+    made = litert_torch.convert(
+        Named().eval(), sample_args=(), sample_kwargs=dict(zip(names, one, strict=True))
+    )
+    with torch.no_grad():
+        _require_close(torch, made(**dict(zip(names, one, strict=True))), model(*one), "TFLite")
+    made.export(str(target))
 
 
 def _words(error: BaseException) -> str:
