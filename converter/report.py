@@ -55,6 +55,8 @@ class Quantiser(msgspec.Struct, frozen=True, kw_only=True):
     float_layers: int
     notes: list[str] = []
     """What the quantiser warned of."""
+    tools: str = ""
+    """What made the variants of other formats, with its version."""
 
 
 class LayerError(msgspec.Struct, frozen=True, kw_only=True):
