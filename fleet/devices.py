@@ -9,17 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from contract.enrolment import EnrolmentFile
 from contract.errors import InvalidId
 from contract.ids import check_device_id, check_id
 from fleet.ca import Authority
+from fleet.certificates import revoke_certificates
 from fleet.enrolment import open_enrolment
 from fleet.errors import DeviceExists, DeviceNotFound, InvalidDevice, TrustMissing
 from fleet.ports import HubServices
-from fleet.storage.schema import AssignedFamily, Certificate, Device, Enrolment, OutgoingCommand
+from fleet.storage.schema import AssignedFamily, Device, Enrolment, OutgoingCommand
 
 MAX_LABELS = 32
 _LABEL = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}\Z")
@@ -68,8 +69,7 @@ def remove_device(hub: HubServices, name: str) -> None:
         device.status = "revoked"
         device.online = False
         device.published_epoch = None
-        revoke = update(Certificate).where(Certificate.device == name)
-        session.execute(revoke.values(revoked_at_ms=hub.clock()))
+        revoke_certificates(session, device, hub.clock())
         for table in (AssignedFamily, Enrolment, OutgoingCommand):
             session.execute(delete(table).where(table.device == name))
     hub.link.wake()

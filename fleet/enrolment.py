@@ -10,8 +10,6 @@ import secrets
 from typing import Any
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
@@ -26,9 +24,11 @@ from contract.enrolment import (
 from contract.errors import BadSignature
 from contract.ids import digest_of
 from fleet.ca import Authority
+from fleet.certificates import remember_certificate
+from fleet.csr import csr_key
 from fleet.errors import EnrolmentRefused
 from fleet.storage.database import Storage
-from fleet.storage.schema import Certificate, Device, Enrolment
+from fleet.storage.schema import Device, Enrolment
 
 LIFETIME_MS = 3_600_000
 MAX_ATTEMPTS = 5
@@ -72,22 +72,13 @@ def _answer(
     if enrolment.secret is None:
         return _answer_again(enrolment, digest)
     _check(enrolment, request)
-    issued = authority.issue_device(request.device, _csr_key(request.csr_pem), now_ms)
+    issued = authority.issue_device(request.device, csr_key(request.csr_pem), now_ms)
     reply = EnrolmentReply(
         device=request.device,
         certificate_pem=issued.chain_pem,
         mac=reply_mac(enrolment.secret, request.device, issued.chain_pem, request.nonce),
     )
-    session.add(
-        Certificate(
-            device=request.device,
-            fingerprint=issued.fingerprint,
-            serial=issued.serial,
-            public_key_pem=issued.public_key_pem,
-            not_before_ms=issued.not_before_ms,
-            not_after_ms=issued.not_after_ms,
-        )
-    )
+    remember_certificate(session, request.device, issued)
     _close(session, enrolment, digest, reply, now_ms)
     return reply
 
@@ -122,20 +113,6 @@ def _check(enrolment: Enrolment, request: EnrolmentRequest) -> None:
     except BadSignature as error:
         enrolment.attempts += 1
         raise EnrolmentRefused(str(error)) from error
-
-
-def _csr_key(csr_pem: str) -> EllipticCurvePublicKey:
-    try:
-        csr = x509.load_pem_x509_csr(csr_pem.encode())
-        key = csr.public_key()
-        signed = csr.is_signature_valid
-    except Exception as error:
-        raise EnrolmentRefused(f"the CSR cannot be read: {str(error)[:120]}") from error
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise EnrolmentRefused("the CSR's key is not an ECDSA P-256 key")
-    if not signed:
-        raise EnrolmentRefused("the CSR is not signed by its own key")
-    return key
 
 
 def _close(

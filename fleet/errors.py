@@ -70,6 +70,22 @@ class EnrolmentRefused(FleetError):
     """An enrolment request is not genuine, too late, or used up; says no more than it must."""
 
 
+class CsrRefused(EnrolmentRefused):
+    """A certificate signing request is broken, or for a key of another kind."""
+
+
+class RenewalRefused(FleetError):
+    """A device may not have another certificate for this key."""
+
+
+class ClockDiffers(FleetError):
+    """A renewal request is not of this moment; `now_ms` is the time to sign it with."""
+
+    def __init__(self, message: str, now_ms: int) -> None:
+        super().__init__(message)
+        self.now_ms = now_ms
+
+
 class ReleaseNotFound(FleetError):
     """No such release."""
 

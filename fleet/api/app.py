@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from fleet.api import devices, history, releases, rollouts, status
+from fleet.api import devices, history, identity, releases, rollouts, status
 from fleet.api.errors import add_handlers
 from fleet.api.limits import BoundedBodies, RateLimit
 from fleet.api.uploads import MAX_BUNDLE_BYTES, MAX_TRUST_BYTES, clear_uploads
@@ -25,11 +25,11 @@ def create_app(hub: HubServices) -> FastAPI:
         redoc_url=None,
     )
     app.state.hub = hub
-    app.state.enrolments = RateLimit(*devices.ENROLMENTS_A_MINUTE, hub.clock)
+    app.state.enrolments = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
+    app.state.renewals = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
     api = APIRouter(prefix=PREFIX)
-    for room in (releases, devices, rollouts, history, status):
+    for room in (releases, devices, rollouts, history, status, identity):
         api.include_router(room.router)
-    api.include_router(devices.enrolment_router)
     api.add_api_route("/healthz", healthz, methods=["GET"], tags=["status"])
     app.include_router(api)
     add_handlers(app)

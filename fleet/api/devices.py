@@ -1,43 +1,29 @@
-"""Routes of devices, and the one by which a device enrols."""
+"""Routes of devices, for operators. What devices themselves ask is in fleet.api.identity."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
-from contract.enrolment import (
-    MAX_ENROLMENT_BYTES,
-    EnrolmentRequest,
-    decode_enrolment,
-    encode_enrolment,
-)
+from contract.enrolment import encode_enrolment
 from contract.ids import check_id
 from contract.messages import Verb
 from fleet.api import shapes
 from fleet.api.access import Actor, Hub, audited
 from fleet.api.bodies import DeviceBody, HoldBody
-from fleet.api.errors import Refused
-from fleet.api.limits import RateLimit
 from fleet.api.paging import AfterName, Limit, page
 from fleet.assignments import command
-from fleet.ca import Authority
 from fleet.devices import add_device, find_device, remove_device
-from fleet.enrolment import enrol
-from fleet.ports import HubServices
 from fleet.rollouts.loading import subject_of
 from fleet.rollouts.selectors import parse_selector
 from fleet.storage.schema import AssignedFamily, Device
 
 router = APIRouter(tags=["devices"])
-enrolment_router = APIRouter(tags=["enrolment"])
 DeviceName = Annotated[str, Path(max_length=63)]
 SelectorText = Annotated[str, Query(max_length=500)]
-ENROLMENTS_A_MINUTE = (6, 600)
-"""Of one device, and of all."""
 
 
 @router.post("/devices", status_code=201)
@@ -106,26 +92,6 @@ def release_hold(body: HoldBody, hub: Hub, who: Actor, name: DeviceName) -> dict
             detail["command"] = row.id
     hub.link.wake()
     return {"command": detail["command"]}
-
-
-@enrolment_router.post("/enrol")
-async def enrol_device(request: Request, hub: Hub) -> Response:
-    """A device's request for its certificate, proven by the secret of its enrolment file."""
-    data = await request.body()
-    if len(data) > MAX_ENROLMENT_BYTES:
-        raise Refused(413, "too-large", f"at most {MAX_ENROLMENT_BYTES} bytes")
-    asked = decode_enrolment(EnrolmentRequest, data)
-    limit: RateLimit = request.app.state.enrolments
-    if not limit.allows(asked.device):
-        raise Refused(429, "too-often", f"too many enrolments of {asked.device}: wait", 60)
-    return await run_in_threadpool(_enrol, hub, asked)
-
-
-def _enrol(hub: HubServices, asked: EnrolmentRequest) -> Response:
-    reply = enrol(hub.storage, Authority(hub.directory / "ca"), asked, hub.clock())
-    with audited(hub, f"device:{asked.device}"[:63], "device.enrol", asked.device):
-        pass  # refused attempts are counted by the enrolment itself, and bounded there
-    return Response(encode_enrolment(reply), media_type="application/json")
 
 
 def _assigned(session: Session, names: list[str]) -> dict[str, list[AssignedFamily]]:

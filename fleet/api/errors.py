@@ -26,6 +26,7 @@ MAX_MESSAGE_CHARS = 600
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (fleet.TokenRefused, 401),
     (fleet.EnrolmentRefused, 403),
+    (fleet.RenewalRefused, 403),
     (fleet.DeviceNotFound, 404),
     (fleet.ReleaseNotFound, 404),
     (rollouts.RolloutNotFound, 404),
@@ -52,10 +53,19 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 class Refused(Exception):
     """A request that is refused before it reaches the fleet."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after_s: int = 0) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        retry_after_s: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-        self.retry_after_s = retry_after_s
+        self.headers = dict(headers or {})
+        if retry_after_s:
+            self.headers["Retry-After"] = str(retry_after_s)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -86,8 +96,7 @@ def status_of(error: Exception) -> int:
 
 async def _refused(_request: Request, error: Exception) -> Any:
     assert isinstance(error, Refused)  # noqa: S101 - narrows the type; registered for it alone
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else None
-    return answer(error.status, error.code, error.message, headers)
+    return answer(error.status, error.code, error.message, error.headers or None)
 
 
 async def _known(_request: Request, error: Exception) -> Any:

@@ -86,6 +86,10 @@ class Device(Table):
     outbox_dropped: Mapped[int] = mapped_column(default=0)
     free_bytes: Mapped[int] = mapped_column(default=0)
     heartbeat_s: Mapped[int] = mapped_column(default=900)
+    renewal_at_ms: Mapped[int | None]
+    """The time of its last renewal request: an older one is a replay."""
+    takeover_since_ms: Mapped[int | None]
+    """Since when its former session at the broker is owed its end; None: none is."""
 
 
 class Certificate(Table):
@@ -101,6 +105,8 @@ class Certificate(Table):
     not_before_ms: Mapped[int]
     not_after_ms: Mapped[int]
     revoked_at_ms: Mapped[int | None]
+    chain_pem: Mapped[str | None] = mapped_column(Text)
+    """As it was given; None for one issued before hubs kept it."""
 
 
 class Enrolment(Table):
@@ -117,6 +123,12 @@ class Enrolment(Table):
     request_digest: Mapped[str | None] = mapped_column(String(64))
     """SHA-256 over the request that was answered, so that an exact retry gets the same answer."""
     reply: Mapped[Json | None]
+    key_id: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of the key that asks, while its request waits for an operator's word."""
+    claims: Mapped[Json | None]
+    """What the asking machine says of itself: contract.enrolment.Claims."""
+    asked_at_ms: Mapped[int | None]
+    approved_at_ms: Mapped[int | None]
 
 
 class Release(Table):

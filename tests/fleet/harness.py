@@ -34,6 +34,7 @@ from contract.deployments import Phase
 from contract.enrolment import EnrolmentFile, EnrolmentReply, EnrolmentRequest, request_mac
 from contract.envelope import seal
 from contract.messages import FamilyAssignment
+from contract.renewal import RenewalRequest, sign_renewal
 from contract.topics import Channel, device_topic
 from contract.trust import decode_hub_public_keys
 from converter.trust.keys import init_keys
@@ -211,6 +212,13 @@ def enrolled(hub: HubServices, name: str, **labels: str) -> Device:
     reply = answer(hub, enrolment_request(file, device.key))
     device.chain_pem = reply.certificate_pem
     return device
+
+
+def renewal(device: Device, at_ms: int, nonce: str = "2" * 32) -> bytes:
+    """What a device sends when its certificate is to be renewed."""
+    csr = csr_pem(device.key, device.name)
+    request = RenewalRequest(device=device.name, csr_pem=csr, nonce=nonce, at_ms=at_ms)
+    return sign_renewal(request, device.key)
 
 
 def answer(hub: HubServices, request: EnrolmentRequest) -> EnrolmentReply:
