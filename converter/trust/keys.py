@@ -24,6 +24,7 @@ from contract.trust import (
     check_family,
 )
 from converter.trust import folder
+from converter.trust.ceremony import require_nothing_pending
 from converter.trust.errors import KeyMissing, OtherHub
 from converter.trust.keyfiles import check_passphrase, load_key
 from converter.trust.metadata import (
@@ -78,6 +79,7 @@ def init_keys(
         _require_hub(trust.root, trust.targets, hub_keys)
         added = [family for family in dict.fromkeys(families) if family not in trust.families]
         if added:
+            require_nothing_pending(directory)
             _add_families(directory, trust.targets, added, passphrase, now_ms, created)
         return _summary(directory, created)
 
