@@ -25,6 +25,7 @@ from converter.report import (
     DataSummary,
     EvaluationReport,
     LayerError,
+    Quantiser,
     VariantReport,
 )
 
