@@ -7,6 +7,7 @@ Each fourth sample is counted apart, so that candidates can be judged on what th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -160,14 +161,13 @@ class Probe:
 
 def _count(found: Mapping[str, NDArray[Any]], histograms: Mapping[str, Histogram]) -> None:
     for name, histogram in histograms.items():
-        values = found[name].astype(np.float32, copy=False)
-        # One number that is NaN or Inf when any value is.
-        if not np.isfinite(values.sum(dtype=np.float64)):
+        histogram.observe(found[name])
+        # Minimum and maximum are NaN or Inf when any value is.
+        if not (math.isfinite(histogram.low) and math.isfinite(histogram.high)):
             raise InvalidOutput(
                 f"tensor {name!r} has NaN or Inf on the calibration samples; the model is not"
                 " usable on them, check their scale"
             )
-        histogram.observe(values)
 
 
 def _peaks(values: NDArray[Any]) -> NDArray[np.float64]:

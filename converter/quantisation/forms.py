@@ -42,7 +42,8 @@ class Form:
     def ranges(self, method: Method, *, whole: bool) -> dict[str, Range]:
         """Ranges by activation, from the fitting samples or from the `whole` calibration."""
         watched = self.fit.merged(self.held) if whole else self.fit
-        return {n: choose_range(watched.of(n), method) for n in activations(self.model)}
+        found = {n: choose_range(h, method) for n, h in watched.histograms.items()}
+        return {n: found[watched.source.get(n, n)] for n in activations(self.model)}
 
 
 class Forms:

@@ -43,11 +43,14 @@ class Histogram:
         return np.asarray((self._first + np.arange(BINS) + 0.5) * self._width, dtype=np.float64)
 
     def observe(self, values: NDArray[np.floating[Any]]) -> None:
-        """Count `values`, of any shape; they are finite."""
+        """Count `values`, of any shape. NaN or Inf is not counted but shows in `low` or `high`."""
         flat = values.reshape(-1)
         if flat.size == 0:
             return
         low, high = float(flat.min()), float(flat.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            self.low, self.high = low, high
+            return
         self._widen(low, high)
         seen = flat[:: _step(flat.size)]
         self.total += seen.size

@@ -16,7 +16,7 @@ from converter.ranges import Range
 
 Method = Literal["minmax", "p99.999", "p99.99", "p99.9", "mse"]
 LEVELS = 256
-_SHARES = np.linspace(0.2, 1.0, 33)
+_SHARES = np.linspace(0.2, 1.0, 17)
 """Of the whole range: what `mse` tries at either end."""
 
 
@@ -62,7 +62,8 @@ def _least_error(histogram: Histogram) -> tuple[float, float]:
     found = lowest, highest
     for _ in range(2):
         found = _best(histogram, [(found[0], highest * float(s)) for s in _SHARES])
-        found = _best(histogram, [(lowest * float(s), found[1]) for s in _SHARES])
+        if lowest < 0.0:
+            found = _best(histogram, [(lowest * float(s), found[1]) for s in _SHARES])
     return found
 
 

@@ -1,0 +1,1 @@
+"""A depthwise-separable network that quantises badly once its channels are spread."""

@@ -1,0 +1,152 @@
+"""What the link costs, beside what one would use instead. All sides in one run, on the loopback.
+
+    python -m benchmarks.transport            # about four minutes on two cores
+    python -m benchmarks.transport goodput    # one part: goodput, crowd, delta or metadata
+
+Needs Mosquitto and its client programs (`apt-get install mosquitto mosquitto-clients`), and the
+packages of the extras `agent,converter,hub,dev`. The figures stand in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.link import crowd, goodput
+from benchmarks.link.scene import Scene, running, weights
+from converter.trust.signing import sign_bundle
+from fleet.assembly import system_clock
+from model.archive import open_bundle
+from model.chunks import chunk_list
+from tests.trust.ceremony import PASSPHRASE, write_release
+
+ARTIFACT_BYTES = 48 << 20
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: ours, what stands beside it, and the bound on their ratio."""
+
+    what: str
+    ours: str
+    beside: str
+    ratio: float
+    bound: float
+    at_least: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the ratio keeps to its bound."""
+        return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
+
+
+def main() -> int:
+    """Measure, print the table; 1 when a bound is broken."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("part", nargs="?", choices=PARTS, help="one part alone; all without it")
+    chosen = parser.parse_args().part
+    rows: list[Row] = []
+    for name, part in PARTS.items():
+        if chosen in (None, name):
+            with tempfile.TemporaryDirectory(prefix="outrider-transport-") as folder:
+                rows += part(Path(folder))
+    show(rows)
+    return 0 if all(row.holds for row in rows) else 1
+
+
+def show(rows: list[Row]) -> None:
+    """A table in Markdown."""
+    print("\n| what | ours | beside | ratio | bound |  |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        sign = ">=" if row.at_least else "<="
+        verdict = "holds" if row.holds else "BROKEN"
+        bound = f"{sign} {row.bound:g}"
+        print(f"| {row.what} | {row.ours} | {row.beside} | {row.ratio:.3g} | {bound} | {verdict} |")
+
+
+def measure_goodput(folder: Path) -> list[Row]:
+    """One device beside mosquitto_sub, ten beside ten bare paho clients."""
+    with running(folder) as scene:
+        artifact = published(scene)
+        size = artifact.file.length / 1e6
+        one = goodput.alternately(scene, artifact, ("device", "mosquitto_sub"), 1, ROUNDS)
+        ten = goodput.alternately(scene, artifact, ("device", "paho"), 10, ROUNDS)
+    return [
+        Row(
+            f"goodput of {size:.0f} MB to one device",
+            f"{size / one['device']:.0f} MB/s",
+            f"mosquitto_sub {size / one['mosquitto_sub']:.0f} MB/s",
+            one["mosquitto_sub"] / one["device"],
+            0.6,
+            at_least=True,
+        ),
+        Row(
+            "goodput to 10 devices at once, in all",
+            f"{10 * size / ten['device']:.0f} MB/s",
+            f"10 bare paho subscribers {10 * size / ten['paho']:.0f} MB/s",
+            ten["paho"] / ten["device"],
+            0.8,
+            at_least=True,
+        ),
+    ]
+
+
+def measure_crowd(folder: Path) -> list[Row]:
+    """What many devices cost the hub and the broker."""
+    with running(folder) as scene:
+        artifact = published(scene)
+        digests = [c.digest for c in chunk_list(read_model(scene))[1]]
+        cost = crowd.hub_cost(scene, artifact, 100)
+        memory = crowd.broker_memory(scene, digests, 1_000, seconds=20.0)
+    return [
+        Row(
+            "the hub's CPU for the artifact's bytes to 100 devices",
+            f"{cost.many_s:.2f} s",
+            f"to one device {cost.one_s:.2f} s",
+            cost.many_s / cost.one_s,
+            1.2,
+            at_least=False,
+        ),
+        Row(
+            f"broker memory with 1,000 slow subscribers ({memory.chunks_read} chunks read)",
+            f"{memory.peak / crowd.MIB:.0f} MiB",
+            f"idle with the same blobs {memory.idle / crowd.MIB:.0f} MiB",
+            memory.peak / memory.idle,
+            2.0,
+            at_least=False,
+        ),
+    ]
+
+
+def published(scene: Scene) -> goodput.Artifact:
+    """A release with an artifact of `ARTIFACT_BYTES`, all of it at the broker."""
+    bundle = write_release(scene.directory / "large", "digits", "1", weights(ARTIFACT_BYTES))
+    sign_bundle(bundle, scene.directory / "keys", PASSPHRASE, now_ms=system_clock())
+    scene.publish(bundle)
+    packed, _ = chunk_list(read_model(scene))
+    chunks = scene.directory / "chunk-list"
+    chunks.write_bytes(packed)
+    with open_bundle(bundle) as opened:
+        file = opened.manifest.variants[0].model
+    return goodput.Artifact(file, chunks, scene.wait_published())
+
+
+def read_model(scene: Scene) -> bytes:
+    """The artifact's bytes."""
+    with open_bundle(scene.directory / "large") as opened:
+        return opened.read(opened.manifest.variants[0].model)
+
+
+PARTS: dict[str, Callable[[Path], list[Row]]] = {
+    "goodput": measure_goodput,
+    "crowd": measure_crowd,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
