@@ -84,7 +84,7 @@ def test_force_without_an_objection_records_nothing(small: Inputs) -> None:
 
 def test_a_loss_beyond_the_limit_fails_the_gate_with_its_figures(small: Inputs) -> None:
     models.save(small.model, models.classifier(imbalance=1e5))
-    request = small.request()
+    request = small.request(search=False)
     with pytest.raises(errors.GateFailed) as caught:
         convert(request)
     record = caught.value.record
@@ -96,7 +96,7 @@ def test_a_loss_beyond_the_limit_fails_the_gate_with_its_figures(small: Inputs) 
 
 def test_a_forced_loss_is_shipped_with_its_figures(small: Inputs) -> None:
     models.save(small.model, models.classifier(imbalance=1e5))
-    found = convert(small.request(force=True))
+    found = convert(small.request(force=True, search=False))
     gate = found.manifest.gate
     assert (gate.forced, gate.passed) == (True, False)
     assert gate.reason.startswith("GateFailed: accuracy fell")
@@ -105,7 +105,7 @@ def test_a_forced_loss_is_shipped_with_its_figures(small: Inputs) -> None:
 
 def test_a_generous_limit_lets_the_same_loss_pass(small: Inputs) -> None:
     models.save(small.model, models.classifier(imbalance=1e5))
-    gate = convert(small.request(max_drop=100.0)).manifest.gate
+    gate = convert(small.request(max_drop=100.0, search=False)).manifest.gate
     assert gate.passed
     assert not gate.forced
 
@@ -114,7 +114,16 @@ def test_without_labels_the_gate_looks_at_agreement(small: Inputs) -> None:
     models.save(small.model, models.classifier(imbalance=1e5))
     models.save_samples(small.evaluation, image=models.images(60, seed=11))
     with pytest.raises(errors.GateFailed, match="agreement fell from 100"):
-        convert(small.request())
+        convert(small.request(search=False))
+
+
+def test_the_search_rescues_what_plain_int8_loses(small: Inputs) -> None:
+    models.save(small.model, models.classifier(imbalance=1e5))
+    found = convert(small.request())
+    assert found.report.gate.passed
+    assert "equalised" in found.report.quantiser.ranges
+    chosen = [candidate for candidate in found.report.candidates if candidate.chosen]
+    assert [candidate.name for candidate in chosen] == [found.report.quantiser.ranges]
 
 
 def test_shuffled_labels_are_a_useless_baseline(small: Inputs) -> None:
