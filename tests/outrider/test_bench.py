@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -13,6 +16,8 @@ from model.chunks import file_ref
 from model.golden import GoldenSamples, decode_golden, encode_golden
 from outrider.__main__ import main
 from tests.model.builders import bundle, release
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +67,34 @@ def test_an_unknown_variant_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
     assert "has no variant 'no-such'" in shown
+
+
+BLOCKED = """
+import sys
+
+
+class Absent:
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] in {"onnx", "fastapi", "sqlalchemy", "alembic", "matplotlib"}:
+            raise ImportError(f"{name} is not installed")
+
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_a_device_needs_no_package_of_the_converter_or_the_hub(tmp_path: Path) -> None:
+    path = bundle(tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(BLOCKED)
+    done = subprocess.run(
+        [sys.executable, "-m", "outrider", "bench", str(path), "--runs", "2", "--json"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["variants"][0]["measured"]["passed"] is True
 
 
 @pytest.mark.parametrize("option", [["--runs", "0"], ["--threads", "0"], ["--runs", "many"]])
