@@ -23,6 +23,7 @@ from agent.link.metadata import MqttMetadataSource
 from agent.link.rejects import Rejects
 from agent.link.router import Router
 from agent.outbox import Outbox
+from agent.renewal import Asker, Renewal
 from agent.resources import Resources
 from agent.serving.client import ServerClient
 from agent.serving.process import Launch, ServerProcess
@@ -55,6 +56,7 @@ class Parts:
     verifier: Verifier
     deployer: Deployer
     resources: Resources
+    renewal: Renewal
     client: ServerClient
     server: ServerProcess | None
 
@@ -135,9 +137,22 @@ def assemble(settings: AgentSettings, identity: Identity, journal: Journal, now_
         verifier=verifier,
         deployer=deployer,
         resources=Resources(state),
+        renewal=_renewal(settings, identity, speaker, guard, inbox, now_s),
         client=quick,
         server=ServerProcess(launch_of(settings)) if settings.server else None,
     )
+
+
+def _renewal(
+    settings: AgentSettings,
+    identity: Identity,
+    speaker: Speaker,
+    guard: TrustGuard,
+    inbox: Inbox,
+    now_s: float,
+) -> Renewal:
+    asker = Asker(identity, guard.now_ms, lambda: not speaker.stamper.now().clock_trusted)
+    return Renewal(asker, inbox.post, now_s, settings.refresh_spread_seconds)
 
 
 def _endpoint(identity: Identity, speaker: Speaker) -> Endpoint:

@@ -72,6 +72,13 @@ def check_chain(
     raise CertificateRefused("the certificate does not lead to the CA of the enrolment file")
 
 
+def lifetime(certificate_pem: str) -> tuple[int, int]:
+    """Beginning and end of a chain's leaf, in UTC milliseconds; raises `CertificateRefused`."""
+    leaf = _parse(certificate_pem, "the certificate")[0]
+    begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    return round(begin.timestamp() * 1000), round(end.timestamp() * 1000)
+
+
 def _parse(pem: str, what: str) -> list[x509.Certificate]:
     try:
         found = x509.load_pem_x509_certificates(pem.encode())

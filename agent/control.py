@@ -18,6 +18,7 @@ from agent.deployment.worker import WorkerResult
 from agent.errors import Crashed, DeviceError, DiskFull
 from agent.link.inbox import Received
 from agent.notify import READY, STOPPING, WATCHDOG, Notifier
+from agent.renewal import Renewed
 from agent.reporting import Reporter
 from agent.resources import free_bytes
 from agent.server_watch import ServerWatch
@@ -82,6 +83,7 @@ class Control:
         self._p.connection.stop(self._p.speaker.death())
         self._p.deployer.stop()
         self._p.verifier.stop()
+        self._p.renewal.stop()
         if self._stopping.is_set():
             self._stop_server()
         remove_status(self._p.settings.state_dir)
@@ -108,6 +110,8 @@ class Control:
                 self._p.deployer.post(thing)
             elif isinstance(thing, Refreshed):
                 self._refreshed(thing)
+            elif isinstance(thing, Renewed):
+                self._renewed(thing)
         except DiskFull as error:
             _LOG.warning("%s", error)
         except Exception:  # noqa: BLE001 - the loop's boundary: no message may end the device
@@ -133,6 +137,10 @@ class Control:
             self._refuse(channel, error)
         for message in good:
             self._obey(message)
+
+    def _renewed(self, result: Renewed) -> None:
+        if self._p.renewal.renewed(result, time.monotonic()):
+            self._p.connection.renew()
 
     def _obey(self, message: Assignment | Command) -> None:
         if isinstance(message, Assignment):
@@ -176,6 +184,7 @@ class Control:
         self._server.tick()
         self._p.deployer.tick(self._p.guard.now_ms())
         self._p.verifier.tick(now_s)
+        self._p.renewal.tick(now_s, self._p.guard.now_ms(), self._p.connection.connected)
         if self._reporter.is_due(now_s):
             self._report_now()
         self._write_status()

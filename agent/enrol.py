@@ -9,7 +9,6 @@ failure is an `EnrolmentFailed`: what, and what to do.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import secrets
 import shutil
@@ -17,14 +16,14 @@ import ssl
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from agent import certificates
-from agent.errors import DeviceError
+from agent.errors import DeviceError, TransportFailed
+from agent.hub_https import AnotherHub, Answer, NotAnAddress, post, refusal
 from agent.identity import (
     CA,
     CERTIFICATE,
@@ -56,7 +55,6 @@ from contract.errors import BadSignature, ContractError
 _PENDING = "identity.pending"
 _REQUEST = "request.json"
 _ENROL_PATH = "/api/v1/enrol"
-_TIMEOUT_S = 15.0
 _NEW_FILE = "make a new file with `outrider device add`"
 
 
@@ -160,11 +158,11 @@ def _pending_request(
 
 def _ask(found: EnrolmentFile, request: EnrolmentRequest, clock_is_wrong: bool) -> str:
     context = trust_only(found.ca_pem, clock_is_wrong)
-    status, data = _post(found.hub_url, context, encode_enrolment(request))
-    if status != 200:
-        raise EnrolmentFailed(_refusal(found, status, data))
+    answer = _post(found.hub_url, context, encode_enrolment(request))
+    if answer.status != 200:
+        raise EnrolmentFailed(_refusal(found, answer))
     try:
-        reply = decode_enrolment(EnrolmentReply, data)
+        reply = decode_enrolment(EnrolmentReply, answer.body)
         expected = reply_mac(found.secret, found.device, reply.certificate_pem, request.nonce)
         check_mac(expected, reply.mac, "the hub's answer")
     except BadSignature as error:
@@ -174,50 +172,24 @@ def _ask(found: EnrolmentFile, request: EnrolmentRequest, clock_is_wrong: bool) 
     return reply.certificate_pem
 
 
-def _post(hub_url: str, context: ssl.SSLContext, body: bytes) -> tuple[int, bytes]:
+def _post(hub_url: str, context: ssl.SSLContext, body: bytes) -> Answer:
     try:
-        url = urlsplit(hub_url)
-        connection = http.client.HTTPSConnection(
-            url.hostname or "", url.port or 443, timeout=_TIMEOUT_S, context=context
-        )
-    except ValueError as error:
-        raise EnrolmentFailed(f"{hub_url} is not an address: {error}; {_NEW_FILE}") from error
-    try:
-        connection.request(
-            "POST", url.path.rstrip("/") + _ENROL_PATH, body, {"Content-Type": "application/json"}
-        )
-        response = connection.getresponse()
-        return response.status, response.read(MAX_ENROLMENT_BYTES)
-    except ssl.SSLCertVerificationError as error:
+        return post(hub_url, _ENROL_PATH, context, body)
+    except NotAnAddress as error:
+        raise EnrolmentFailed(f"{error}; {_NEW_FILE}") from error
+    except AnotherHub as error:
+        raise EnrolmentFailed(f"not the hub of the enrolment file: {error}") from error
+    except TransportFailed as error:
         raise EnrolmentFailed(
-            f"{hub_url} is not the hub of the enrolment file: {error.verify_message}"
+            f"{error}; check the network and that `outrider hub serve` runs, then run the same"
+            " command again"
         ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise EnrolmentFailed(
-            f"cannot reach the hub at {hub_url} ({error}); check the network and that"
-            " `outrider hub serve` runs, then run the same command again"
-        ) from error
-    finally:
-        connection.close()
 
 
-class _Problem(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-
-
-class _Refusal(msgspec.Struct):
-    error: _Problem
-
-
-def _refusal(found: EnrolmentFile, status: int, data: bytes) -> str:
-    try:
-        said = msgspec.json.decode(data, type=_Refusal).error.message[:300]
-    except (msgspec.MsgspecError, ValueError):
-        said = ""
-    said = "".join(c for c in said if c.isprintable()) or f"HTTP status {status}"
-    hint = "run the same command again later" if status >= 500 or status == 429 else _NEW_FILE
-    return f"the hub refused to enrol {found.device}: {said}; {hint}"
+def _refusal(found: EnrolmentFile, answer: Answer) -> str:
+    again = answer.status >= 500 or answer.status == 429
+    hint = "run the same command again later" if again else _NEW_FILE
+    return f"the hub refused to enrol {found.device}: {refusal(answer)}; {hint}"
 
 
 def _keep(found: EnrolmentFile, certificate: str, state_dir: Path) -> AgentIdentity:

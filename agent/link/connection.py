@@ -124,6 +124,12 @@ class Connection:
             self._abandon.set()
             self._thread.join(_FAREWELL_S)
 
+    def renew(self) -> None:
+        """Leave without a word or a will, and connect anew: with another certificate."""
+        client = self._current()
+        if client is not None:
+            client.disconnect()
+
     def publish(self, publication: Publication) -> bool:
         """Hand a message to the broker; False when there is none or its queue is full.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import shutil
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -46,6 +48,7 @@ from fleet.config import read_config
 from fleet.devices import add_device
 from fleet.enrolment import enrol
 from fleet.ports import HubServices, LinkStatus
+from fleet.service import _listen, _uvicorn_config
 from fleet.setup import HubInit, database_url, init_hub
 from fleet.storage.database import Storage, open_storage
 from fleet.trust.repository import Repository
@@ -302,3 +305,20 @@ def until(fact: Callable[[], object], wait_s: float = 15.0) -> None:
     while not fact():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.02)
+
+
+@contextmanager
+def over_https(hub: HubServices) -> Iterator[None]:
+    """The hub's API on its own port, with its own certificate, as `hub serve` offers it."""
+    server = uvicorn.Server(_uvicorn_config(hub.directory, hub))
+    server.config.lifespan = "off"
+    listener = _listen(hub.config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
