@@ -7,35 +7,41 @@ bundle appears by one rename at the end, so an error or Ctrl-C at any point leav
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contract.manifest import Manifest, Variant
+import onnx
+
+from contract.manifest import Manifest
 from converter import bundle, gate, ranges, unquantised
 from converter.canonical import canonicalise, fix_batch, require_same
 from converter.compact import compact
 from converter.datasets import Data, read_data
 from converter.errors import NoOnnxForm, Objection
 from converter.evaluate import check_labels, compare
-from converter.evidence.golden import FLOAT_TOLERANCE, INT8_TOLERANCE
+from converter.evidence.golden import INT8_TOLERANCE
+from converter.extras import Extra, float_extra, half_extra, tflite_extra, with_extras
+from converter.finish import finish
+from converter.frontends.formats import detect
 from converter.frontends.loading import Opened, open_model
 from converter.frontends.sources import SourceOptions
 from converter.int8 import Int8Model, Int8Workshop
 from converter.latency import Latency, measure_latency
 from converter.outputs import find_classes, output_specs
 from converter.report import EvaluationReport, ModelFigures
-from converter.report_files import report_files
 from converter.reporting import INT8, Measured, make_report
 from converter.request import ConvertRequest, check_request
 from converter.samples import Arrays, Samples
 from converter.sessions import Runner
 from converter.source import SourceModel
+from converter.tflite import release
+from converter.tflite.runner import TfliteRunner
 
 Progress = Callable[[str, float], None]
 """Called with the step's name and the share of the whole that is done, 0..1."""
-FLOAT = "onnx-fp32"
+TENSORFLOW = frozenset({"savedmodel", "keras", "h5"})
+"""Kinds of models that have a TFLite form of their own."""
 _PARITY_SAMPLES = 64
 
 
@@ -59,10 +65,11 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     tell("read", 0.0)
     check_request(request)
     opened = open_model(request.model, request.calib, _source_options(request))
-    source = _onnx_of(opened)
-    if request.fixed_batch:
-        source = fix_batch(source)
-    data = read_data(request, source)
+    if opened.onnx is None:
+        return _convert_tflite(request, opened, tell)
+    source = fix_batch(opened.onnx) if request.fixed_batch else opened.onnx
+    data = read_data(request, source.inputs)
+    request = _with_classes(request, opened, data)
     objections = _weigh(request.force, ranges.find_outlier(data.calibration))
     objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
     if opened.sources.trees is not None:
@@ -90,13 +97,21 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     record = gate.decide(measured.comparison, request.max_drop)
     objections += _weigh(request.force, gate.why_failed(record))
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
+    tell("other variants", 0.78)
+    before, behind = _others(request, opened, float_model, float_runner, source, data)
+    for extra in (*before, *behind):
+        objections += _weigh(request.force, extra.why_failed(request.max_drop))
     record = gate.overrule(record, objections)
     tell("evidence", 0.85)
     report = make_report(request, source, data, measured, record, int8)
-    artifacts = [_int8_artifact(int8, int8_runner, data.calibration, report.figures)]
+    artifact = _int8_artifact(int8, int8_runner, data.calibration, report.figures)
     if request.with_float:
-        artifacts.append(_float_artifact(float_data, source.batch, data.calibration, report))
-    manifest, digest = _write(request, source, data, report, artifacts, tell)
+        accuracy = measured.comparison.accuracy_float32
+        behind.append(float_extra(float_data, source.batch, data, accuracy))
+    report = with_extras(report, before, behind)
+    artifacts = [*(e.artifact for e in before), artifact, *(e.artifact for e in behind)]
+    tell("write", 0.9)
+    manifest, digest = finish(request, source.inputs, data, report, artifacts)
     tell("done", 1.0)
     return Converted(request.output, manifest, digest, report, latency)
 
@@ -118,14 +133,75 @@ def _ship_float(
     tell("evidence", 0.85)
     report = unquantised.report_float(request, source, data, made, record, opened.sources.notes)
     artifact = unquantised.artifact_float(made, source, data, report)
-    manifest, digest = _write(request, source, data, report, [artifact], tell)
+    tell("write", 0.9)
+    manifest, digest = finish(request, source.inputs, data, report, [artifact])
     tell("done", 1.0)
     return Converted(request.output, manifest, digest, report, made.latency)
+
+
+def _convert_tflite(request: ConvertRequest, opened: Opened, tell: Progress) -> Converted:
+    """The whole way of a model that came as .tflite: the same steps, through LiteRT."""
+    model = opened.sources.tflite
+    if model is None or request.with_cuda or request.with_float or request.fixed_batch:
+        raise NoOnnxForm(
+            f"{opened.origin.name}: a TFLite model has no ONNX form; give the model that it was"
+            " made from, or leave --with-cuda, --with-float and --fixed-batch out"
+        )
+    data = read_data(request, model.inputs)
+    request = _with_classes(request, opened, data)
+    objections = _weigh(request.force, ranges.find_outlier(data.calibration))
+    objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
+    float_runner = TfliteRunner(model.data, model.batch)
+    variant = release.make_variant(
+        request, model, float_runner, data, _part(tell, "quantise", 0.1, 0.7)
+    )
+    tell("time", 0.75)
+    latency = measure_latency(variant.runner, float_runner, data.evaluation)
+    comparison = variant.measured.comparison
+    objections += _weigh(request.force, gate.why_useless(comparison))
+    record = gate.decide(comparison, request.max_drop)
+    objections += _weigh(request.force, gate.why_failed(record))
+    objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
+    record = gate.overrule(record, objections)
+    tell("evidence", 0.85)
+    report = release.whole_report(
+        request, opened.origin, data, variant, record, opened.sources.notes
+    )
+    artifact = release.artifact(variant, data, opened.origin.length)
+    tell("write", 0.9)
+    manifest, digest = finish(request, model.inputs, data, report, [artifact])
+    tell("done", 1.0)
+    return Converted(request.output, manifest, digest, report, latency)
+
+
+def _others(
+    request: ConvertRequest,
+    opened: Opened,
+    model: onnx.ModelProto,
+    reference: Runner,
+    source: SourceModel,
+    data: Data,
+) -> tuple[list[Extra], list[Extra]]:
+    """The variants in front of `onnx-int8`, and those behind it."""
+    before = [half_extra(request, model, reference, data)] if request.with_cuda else []
+    behind = []
+    if opened.sources.tflite is not None:
+        made = tflite_extra(
+            request, opened.sources.tflite, reference, source.inputs, data, lambda share: None
+        )
+        behind.append(made)
+    return before, behind
+
+
+def _with_classes(request: ConvertRequest, opened: Opened, data: Data) -> ConvertRequest:
+    """Names of the classes: those that were given, else the model's own, else the folders'."""
+    return replace(request, labels=request.labels or opened.sources.labels or data.classes)
 
 
 def _source_options(request: ConvertRequest) -> SourceOptions:
     return SourceOptions(
         trust_pickle=request.trust_pickle,
+        tflite=request.with_tflite or detect(request.model) in TENSORFLOW,
         onnx2tf_python=request.onnx2tf_python,
         timeout_s=request.source_timeout_s,
     )
@@ -168,30 +244,6 @@ def _quantise_to_the_gate(
     return (soft, again) if passed else (made, measured)
 
 
-def _write(
-    request: ConvertRequest,
-    source: SourceModel,
-    data: Data,
-    report: EvaluationReport,
-    artifacts: Sequence[bundle.Artifact],
-    tell: Progress,
-) -> tuple[Manifest, str]:
-    reports = report_files(report)
-    files = dict(reports)
-    variants: list[Variant] = []
-    for artifact in artifacts:
-        variant, parts = bundle.build_variant(
-            artifact, data.calibration, source.inputs, request.labels
-        )
-        variants.append(variant)
-        files.update(parts)
-    tell("write", 0.95)
-    manifest = bundle.build_manifest(
-        request, report.source, report.gate, variants, reports, _produced_by()
-    )
-    return manifest, bundle.write(request.output, manifest, files)
-
-
 def _int8_artifact(
     int8: Int8Model, runner: Runner, calibration: Samples, figures: ModelFigures
 ) -> bundle.Artifact:
@@ -205,16 +257,6 @@ def _int8_artifact(
         evidence["accuracy"] = figures.accuracy
         evidence["accuracy_float32"] = figures.accuracy_float32
     return bundle.Artifact(INT8, int8.data, runner.run(calibration), INT8_TOLERANCE, evidence)
-
-
-def _float_artifact(
-    data: bytes, batch: int, calibration: Samples, report: EvaluationReport
-) -> bundle.Artifact:
-    evidence = {"bytes": float(len(data))}
-    if report.figures.accuracy_float32 is not None:
-        evidence["accuracy"] = report.figures.accuracy_float32
-    answers = Runner(data, batch).run(calibration)
-    return bundle.Artifact(FLOAT, data, answers, FLOAT_TOLERANCE, evidence)
 
 
 def _require_parity(before: Runner, after: Runner, calibration: Samples) -> None:
@@ -231,11 +273,6 @@ def _weigh(force: bool, objection: Objection | None) -> list[Objection]:
     if not force:
         raise objection
     return [objection]
-
-
-def _produced_by() -> str:
-    names = ("onnxruntime", "onnx")
-    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
 
 
 def _part(tell: Progress, step: str, low: float, high: float) -> Callable[[float], None]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from contract.manifest import TensorSpec
 from converter import ranges
+from converter.data.raw import Reading
+from converter.errors import InvalidRequest
 from converter.request import ConvertRequest
 from converter.samples import Samples, hold_out, read_samples
-from converter.source import SourceModel
+from model.preprocessing import why_unfit
 
 
 @dataclass(frozen=True)
@@ -18,12 +22,22 @@ class Data:
     evaluation: Samples
     held_out: bool
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that the sources themselves gave to the classes, or none."""
+        return self.evaluation.classes or self.calibration.classes
 
-def read_data(request: ConvertRequest, source: SourceModel) -> Data:
+
+def read_data(request: ConvertRequest, inputs: Sequence[TensorSpec]) -> Data:
     """Calibration and evaluation samples that share none, checked against the model's inputs."""
-    calibration = read_samples(request.calib, source.inputs)
+    if request.processing is not None:
+        reason = why_unfit(request.processing, list(inputs))
+        if reason is not None:
+            raise InvalidRequest(f"--processing: {reason}; correct the file")
+    reading = Reading(request.processing, request.labels, request.label_column)
+    calibration = read_samples(request.calib, inputs, reading)
     if request.evaluation is None:
         return Data(*hold_out(calibration), held_out=True)
-    evaluation = read_samples(request.evaluation, source.inputs)
+    evaluation = read_samples(request.evaluation, inputs, reading)
     ranges.refuse_overlap(calibration, evaluation)
     return Data(calibration, evaluation, held_out=False)

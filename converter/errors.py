@@ -119,6 +119,10 @@ class ShapeUnknown(ConvertError):
     """The model does not say what shape its input has."""
 
 
+class VariantsDisagree(ConvertError):
+    """Two forms of one model take or give different tensors, so one release cannot hold both."""
+
+
 class VerificationFailed(ConvertError):
     """The device's own code does not run a finished variant as it was measured."""
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.engine import Engine
 from converter.page import Timing
 from converter.samples import Samples
-from converter.sessions import Runner
 
 WARM_UP = 10
 ROUNDS = 200
@@ -34,7 +34,7 @@ class Latency:
     rounds: int
 
 
-def measure_latency(int8: Runner, float32: Runner, samples: Samples) -> Latency:
+def measure_latency(int8: Engine, float32: Engine, samples: Samples) -> Latency:
     """Run both by turns, over different samples, until `ROUNDS` or `BUDGET_S` are used up."""
     inputs = list(samples.take(slice(0, 32)).batches(1))
     for i in range(WARM_UP):
@@ -59,7 +59,7 @@ def timing(latency: Latency, variant: str = "onnx-int8") -> Timing:
     )
 
 
-def _time_ms(runner: Runner, sample: dict[str, NDArray[Any]]) -> float:
+def _time_ms(runner: Engine, sample: dict[str, NDArray[Any]]) -> float:
     start = time.perf_counter_ns()
     runner.run_once(sample)
     return (time.perf_counter_ns() - start) / 1e6

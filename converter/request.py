@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contract.errors import InvalidId
 from contract.ids import check_id, check_version
+from contract.processing import Processing
 from contract.trust import check_family
 from converter.errors import InvalidRequest, OutputUnwritable
 from converter.gate import DEFAULT_MAX_DROP
@@ -42,6 +43,14 @@ class ConvertRequest:
     """Whether the model file may run code while it is read, as a pickle does."""
     source_timeout_s: float = 900.0
     """How long a library of another's may take to read the model."""
+    with_tflite: bool = False
+    """Whether an int8 TFLite model goes along; TensorFlow's models have one in any case."""
+    with_cuda: bool = False
+    """Whether a float16 model goes along for devices with CUDA."""
+    processing: Processing | None = None
+    """How raw files, here and on the device, become the model's input."""
+    label_column: str | None = None
+    """Of CSV files; None: `label`, where there is one."""
     onnx2tf_python: Path | None = None
     """The interpreter of onnx2tf's own environment: asks for TFLite out of an ONNX model."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from converter.audit import Audit
 from converter.errors import NothingToQuantise
-from converter.evaluate import sqnr_db, top_class
+from converter.evaluate import compare
 from converter.outputs import find_classes
 from converter.samples import Samples
 from converter.tflite.audit import LAYERS, audit_tflite
@@ -31,12 +31,11 @@ KEPT_BACK = 4
 
 @dataclass(frozen=True)
 class Score:
-    """One candidate on the samples that were kept back; agreement in percent, None without
-    classes."""
+    """One candidate on the samples that were kept back; agreement in percent."""
 
     candidate: str
     sqnr_db: float
-    agreement: float | None
+    agreement: float
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,5 @@ def score(model: TfliteModel, made: bytes, judge: Samples, name: str) -> Score:
     reference = TfliteRunner(model.data, model.batch).run(judge)
     answers = real(runner, runner.run(judge))
     classes = find_classes(list(model.outputs), ())
-    agreement = None
-    if classes is not None:
-        same = top_class(reference, classes) == top_class(answers, classes)
-        agreement = round(100 * float(same.mean()), 3)
-    return Score(name, sqnr_db(reference, answers), agreement)
+    found = compare(reference, answers, None, classes)
+    return Score(name, found.sqnr_db, found.agreement)

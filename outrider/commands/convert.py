@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from contract.errors import MalformedManifest
+from contract.processing import MAX_PROCESSING_BYTES, Processing, decode_processing
 from outrider.boundary import require
 from outrider.commands.bundle_text import show_bundle
 from outrider.commands.options import Json
@@ -20,13 +22,13 @@ MAX_LABELS_BYTES = 1 << 20
 
 
 def convert(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The trained model, .onnx.")],
-    calib: Annotated[Path, typer.Option(metavar="FILE", help="Calibration samples, .npz.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The trained model.")],
+    calib: Annotated[Path, typer.Option(metavar="FILE", help="Calibration samples.")],
     family: Annotated[str, typer.Option(metavar="F", help="The model family, e.g. digits.")],
     version: Annotated[str, typer.Option(metavar="N", help="The release's version, e.g. 1.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The bundle.")],
     evaluation: Annotated[
-        Path | None, typer.Option("--eval", metavar="FILE", help="Evaluation samples, .npz.")
+        Path | None, typer.Option("--eval", metavar="FILE", help="Evaluation samples.")
     ] = None,
     max_drop: Annotated[
         float, typer.Option(metavar="POINTS", help="Points of accuracy that int8 may cost.")
@@ -44,6 +46,30 @@ def convert(
     with_float: Annotated[
         bool, typer.Option("--with-float", help="Bundle the float32 model beside the int8 one.")
     ] = False,
+    with_tflite: Annotated[
+        bool, typer.Option("--with-tflite", help="Bundle an int8 TFLite model beside the ONNX one.")
+    ] = False,
+    with_cuda: Annotated[
+        bool, typer.Option("--with-cuda", help="Bundle a float16 model for devices with CUDA.")
+    ] = False,
+    processing: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="How raw files become the model's input, .json."),
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The labels' column of CSV files.")
+    ] = None,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option("--trust-pickle", help="Read a model file that runs code while it is read."),
+    ] = False,
+    source_timeout: Annotated[
+        float, typer.Option(metavar="S", help="Seconds that reading another tool's model may take.")
+    ] = 900.0,
+    onnx2tf_python: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Make TFLite too, with this Python 3.12's onnx2tf."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write the report with this host's latency here too."),
@@ -52,8 +78,14 @@ def convert(
 ) -> None:
     """Quantise a trained model to int8, measure what that cost, and write a bundle.
 
-    Both .npz files hold one array a model input, named like it, samples first; the evaluation file
-    may hold `labels` too (class numbers). A model that loses more than --max-drop is not bundled.
+    Samples are an .npz with one array a model input, named like it, samples first; or, for a model
+    of one input, an .npy, a .csv, or a folder of PNG, JPEG or WAV files. Labels are `labels` of the
+    .npz (class numbers), a column of the table, or the names of sub-folders; they evaluate and
+    never calibrate. A model that loses more than --max-drop is not bundled.
+
+    MODEL is .onnx, .tflite, a SavedModel folder, .keras, .h5, TorchScript .pt, an exported .pt2, or
+    a scikit-learn .joblib. The last one is a pickle: reading it runs code out of it, so it needs
+    --trust-pickle.
 
     \b
     Example:
@@ -79,6 +111,13 @@ def convert(
         device_classes=tuple(device_class or ()),
         labels=_labels(labels),
         with_float=with_float,
+        with_tflite=with_tflite,
+        with_cuda=with_cuda,
+        processing=_processing(processing),
+        label_column=label_column,
+        trust_pickle=trust_pickle,
+        source_timeout_s=source_timeout,
+        onnx2tf_python=onnx2tf_python,
     )
     with _progress() as bar:
         task = bar.add_task("reading", total=1.0)
@@ -92,6 +131,17 @@ def convert(
     if not json:
         note(f"All that was measured: outrider inspect {output} --html report.html")
         note(f"Next: outrider sign {output} --keys DIR")
+
+
+def _processing(path: Path | None) -> Processing | None:
+    if path is None:
+        return None
+    with path.open("rb") as file:
+        data = file.read(MAX_PROCESSING_BYTES + 1)
+    try:
+        return decode_processing(data)
+    except MalformedManifest as error:
+        raise CommandFailed(f"{path}: {error}") from error
 
 
 def _labels(path: Path | None) -> tuple[str, ...]:

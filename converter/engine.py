@@ -1,0 +1,22 @@
+"""What every loaded model offers to the steps that measure it, whatever runtime is behind it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from converter.samples import Samples
+
+
+class Engine(Protocol):
+    """A model in a runtime, on one thread."""
+
+    batch: int
+    outputs: list[str]
+
+    def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
+        """Outputs by name, each [N, ...]; raises `ModelFailed`, `InvalidOutput`."""
+
+    def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """One call; raises `ModelFailed`."""

@@ -1,0 +1,128 @@
+"""The variants that stand beside `onnx-int8`: float16 for CUDA, int8 TFLite, plain float32.
+
+Each is measured on the same evaluation samples, beside the same float model, and judged by the same
+gate. Owns their place in the manifest, where the first variant that a device can run is taken:
+float16 in front (only CUDA devices can run it, and theirs are slow in int8), the others behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import onnx
+
+from contract.manifest import TensorSpec
+from converter import gate
+from converter.bundle import Artifact
+from converter.datasets import Data
+from converter.errors import GateFailed
+from converter.evaluate import Comparison, compare
+from converter.evidence.golden import FLOAT_TOLERANCE
+from converter.half import make_half
+from converter.outputs import find_classes, output_specs
+from converter.report import Candidate, EvaluationReport, VariantReport
+from converter.reporting import confusion
+from converter.request import ConvertRequest
+from converter.sessions import Runner
+from converter.tflite import release
+from converter.tflite.naming import named_like
+from converter.tflite.source import TfliteModel
+
+HALF, FLOAT = "onnx-fp16", "onnx-fp32"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One more variant. `report` and `comparison` are None for float32, the measure of the rest."""
+
+    artifact: Artifact
+    report: VariantReport | None = None
+    comparison: Comparison | None = None
+    candidates: tuple[Candidate, ...] = ()
+    tools: str = ""
+
+    def why_failed(self, max_drop: float) -> GateFailed | None:
+        """The gate's objection to this variant, which it names."""
+        if self.comparison is None:
+            return None
+        found = gate.why_failed(gate.decide(self.comparison, max_drop))
+        return None if found is None else GateFailed(f"{self.artifact.name}: {found}", found.record)
+
+
+def with_extras(
+    report: EvaluationReport, before: Sequence[Extra], behind: Sequence[Extra]
+) -> EvaluationReport:
+    """The report with the extras' parts, variants in the manifest's order."""
+    front = [extra.report for extra in before if extra.report is not None]
+    back = [extra.report for extra in behind if extra.report is not None]
+    extras = (*before, *behind)
+    tried = [candidate for extra in extras for candidate in extra.candidates]
+    tools = ", ".join(dict.fromkeys(extra.tools for extra in extras if extra.tools))
+    return msgspec.structs.replace(
+        report,
+        variants=[*front, *report.variants, *back],
+        candidates=[*report.candidates, *tried],
+        quantiser=msgspec.structs.replace(report.quantiser, tools=tools),
+    )
+
+
+def half_extra(
+    request: ConvertRequest, model: onnx.ModelProto, reference: Runner, data: Data
+) -> Extra:
+    """`onnx-fp16` of the canonical float `model`; raises `BeyondHalf`."""
+    made = make_half(model, data.calibration, reference.batch)
+    runner = Runner(made, reference.batch)
+    expected, answers = reference.run(data.evaluation), runner.run(data.evaluation)
+    classes = find_classes(output_specs(expected, reference.batch), request.labels)
+    found = compare(expected, answers, data.evaluation.labels, classes)
+    evidence = {
+        "agreement": found.agreement,
+        "sqnr_db": found.sqnr_db,
+        "bytes": float(len(made)),
+    }
+    if found.accuracy is not None:
+        evidence["accuracy"] = found.accuracy
+    calibrated = runner.run(data.calibration)
+    artifact = Artifact(HALF, made, calibrated, FLOAT_TOLERANCE, evidence, accelerators=("cuda",))
+    report = VariantReport(
+        name=HALF,
+        runtime="onnxruntime",
+        bytes=len(made),
+        agreement=found.agreement,
+        sqnr_db=found.sqnr_db,
+        accuracy=found.accuracy,
+        confusion=confusion(answers, data.evaluation.labels, classes),
+    )
+    return Extra(artifact, report, found)
+
+
+def tflite_extra(
+    request: ConvertRequest,
+    model: TfliteModel,
+    reference: Runner,
+    inputs: tuple[TensorSpec, ...],
+    data: Data,
+    told: Callable[[float], None],
+) -> Extra:
+    """`tflite-int8` under the names of the ONNX variant; raises `VariantsDisagree` and others."""
+    few = reference.run(data.calibration.take(slice(0, 1)))
+    named = named_like(model, inputs, output_specs(few, reference.batch))
+    variant = release.make_variant(request, named, reference, data, told)
+    return Extra(
+        release.artifact(variant, data, len(model.data)),
+        release.variant_report(variant, data),
+        variant.measured.comparison,
+        tuple(release.candidates(variant)),
+        release.tools(),
+    )
+
+
+def float_extra(data: bytes, batch: int, samples: Data, accuracy: float | None) -> Extra:
+    """`onnx-fp32`, the reference itself."""
+    evidence = {"bytes": float(len(data))}
+    if accuracy is not None:
+        evidence["accuracy"] = accuracy
+    answers = Runner(data, batch).run(samples.calibration)
+    return Extra(Artifact(FLOAT, data, answers, FLOAT_TOLERANCE, evidence))
