@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from contract import messages as m
 from contract.codec import decode, encode
 from contract.envelope import key_id, open_sealed
+from contract.errors import BadSignature
 from contract.messages import Assignment, Command, Epoch, TufIndex, Verb
 from contract.topics import (
     Channel,
@@ -21,6 +22,7 @@ from contract.topics import (
     tuf_index_topic,
     tuf_topic,
 )
+from converter.trust.custody import rotate_online
 from fleet.assembly import RunningHub, run_hub
 from fleet.assignments import assign, command
 from fleet.broker import BrokerChild, write_broker_files
@@ -43,6 +45,7 @@ from tests.fleet.harness import (
     until,
     wanted,
 )
+from tests.trust.ceremony import PASSPHRASE
 
 
 def assign_release(hub: HubServices, device: str, target: str = "digits/1") -> int:
@@ -122,6 +125,29 @@ def test_a_hub_that_fell_behind_signs_above_what_a_device_reports(
             return hub.repository.versions()["timestamp"] == 51
 
         until(above)
+
+
+def test_new_online_keys_seal_every_assignment_again(
+    running: RunningHub, hub_directory: HubDirectory, tmp_path: Path
+) -> None:
+    hub = running.services
+    publish_bundle(hub, hub_directory.signed("digits", "1"), "operator")
+    cam = enrolled(hub, "cam-1")
+    seq = assign_release(hub, "cam-1")
+    with connected(hub, cam, tmp_path) as connection:
+        connection.subscribe(cam.topic(Channel.ASSIGNMENT))
+        before = bytes(connection.next().payload)
+        keys = hub.repository.stage_online_keys()
+        rotate_online(hub_directory.path / "keys", keys, lambda: PASSPHRASE, hub.clock())
+        assert opened(hub, before).seq == seq
+
+        trust = hub_directory.path / "keys" / "trust.json"
+        hub.repository.import_trust(trust.read_bytes())
+        hub.link.wake()
+
+        assert opened(hub, bytes(connection.next().payload)).seq == seq
+    with pytest.raises(BadSignature):
+        opened(hub, before)
 
 
 def test_nonsense_on_a_devices_topic_is_counted_and_hurts_nobody(
