@@ -19,6 +19,8 @@ from fleet.assignments import command_message, message
 from fleet.storage.schema import AssignedFamily, Blob, Device, OutgoingCommand, Release, Rollout
 
 BATCH = 256
+CLEARING = "clearing"
+"""Stands in the place of an epoch while a blob leaves the broker; no epoch reads so."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,37 @@ def unneeded_releases(session: Session, epoch: str) -> list[str]:
     return list(rows)
 
 
-def forget_blobs(session: Session, releases: Sequence[str], epoch: str) -> list[str]:
-    """Say that the broker no longer holds these releases; returns the digests to clear there:
-    those that no release which is still held has too."""
-    gone = select(Blob.digest).where(Blob.release.in_(releases), Blob.published_epoch == epoch)
-    digests = set(session.scalars(gone))
-    forget = update(Blob).where(Blob.release.in_(releases)).values(published_epoch=None)
-    session.execute(forget)
-    kept = session.scalars(select(Blob.digest).where(Blob.published_epoch == epoch))
-    return sorted(digests.difference(kept))
+def start_clearing(session: Session, releases: Sequence[str], epoch: str) -> None:
+    """These releases leave the broker: from the commit on, its clearing is owed until it was sent.
+
+    Should one be needed again meanwhile, its blobs are owed as if the broker had never had them.
+    """
+    session.execute(
+        update(Blob)
+        .where(Blob.release.in_(releases), Blob.published_epoch == epoch)
+        .values(published_epoch=CLEARING)
+    )
+
+
+def owed_blob_clearings(session: Session) -> list[str]:
+    """Digests of what leaves the broker, in no order."""
+    wanted = select(Blob.digest).where(Blob.published_epoch == CLEARING).distinct().limit(BATCH)
+    return list(session.scalars(wanted))
+
+
+def held_blobs(session: Session, digests: Sequence[str], epoch: str) -> set[str]:
+    """Those of `digests` that a release which stays has too: they must not be cleared."""
+    held = select(Blob.digest).where(Blob.published_epoch == epoch, Blob.digest.in_(digests))
+    return set(session.scalars(held))
+
+
+def mark_blobs_cleared(session: Session, digests: Sequence[str]) -> None:
+    """The broker holds none of these for the releases that left it."""
+    session.execute(
+        update(Blob)
+        .where(Blob.published_epoch == CLEARING, Blob.digest.in_(digests))
+        .values(published_epoch=None)
+    )
 
 
 def mark_blobs(session: Session, digests: Sequence[str], epoch: str) -> None:

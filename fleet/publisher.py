@@ -24,7 +24,7 @@ from fleet.link import Link, LinkDown, Outgoing
 from fleet.metadata_feed import MetadataFeed
 from fleet.ports import HubServices
 from fleet.seen_metadata import read_seen
-from fleet.wants import WantLimiter
+from fleet.wants import DroppedWants, WantLimiter
 
 _LOG = logging.getLogger(__name__)
 LOOK_S = 1.0
@@ -51,6 +51,7 @@ class Publisher:
         self._feed = MetadataFeed(hub.repository)
         self._wants: queue.Queue[Want] = queue.Queue(WANTS_LENGTH)
         self._limiter = WantLimiter()
+        self._dropped_wants = DroppedWants()
         self._generation = 0
         self._vouched = False
         """Whether the broker holds the epoch of this connection."""
@@ -64,7 +65,7 @@ class Publisher:
         try:
             self._wants.put_nowait(want)
         except queue.Full:
-            _LOG.warning("a want of %s was dropped: too many at once", want.device)
+            self._dropped_wants.add(want.device)
         else:
             self._woken.set()
 
@@ -190,10 +191,24 @@ class Publisher:
         self._unneeded_since_ms = since = {r: since.get(r, now_ms) for r in unneeded}
         over = [release for release, start in since.items() if now_ms - start >= GRACE_MS]
         if over:
+            _LOG.info("clearing the blobs of %s from the broker", ", ".join(over))
             with self._hub.storage.session() as session:
-                digests = owed.forget_blobs(session, over, epoch)
-            _LOG.info("clearing %d blobs of %s from the broker", len(digests), ", ".join(over))
-            self._link.send(Outgoing(blob_topic(digest), b"", retain=True) for digest in digests)
+                owed.start_clearing(session, over, epoch)
+        self._send_clearings(epoch)
+
+    def _send_clearings(self, epoch: str) -> None:
+        """Committed before and after: a hub that dies in between sends them again, and no blob is
+        left at the broker for ever."""
+        leaving = self._read(owed.owed_blob_clearings)
+        if not leaving:
+            return
+        with self._hub.storage.reading() as session:
+            held = owed.held_blobs(session, leaving, epoch)
+        topics = [blob_topic(digest) for digest in leaving if digest not in held]
+        self._link.send(Outgoing(topic, b"", retain=True) for topic in topics)
+        with self._hub.storage.session() as session:
+            owed.mark_blobs_cleared(session, leaving)
+        self._woken.set()  # there may be more of them
 
     def _vouch(self, epoch: str, now_ms: int) -> None:
         """Only now may the next hub that connects take the broker's memory for whole."""

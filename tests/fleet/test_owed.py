@@ -103,13 +103,45 @@ def test_a_release_that_nobody_needs_is_cleared_of_what_no_other_has(hub: HubSer
         mark(hub, blobs(hub))
     with hub.storage.session() as session:
         assert owed.unneeded_releases(session, EPOCH) == ["digits/1"]
-
-        cleared = owed.forget_blobs(session, ["digits/1"], EPOCH)
+        owed.start_clearing(session, ["digits/1"], EPOCH)
+    with hub.storage.session() as session:
+        leaving = owed.owed_blob_clearings(session)
+        cleared = set(leaving) - owed.held_blobs(session, leaving, EPOCH)
+        owed.mark_blobs_cleared(session, leaving)
+        assert owed.owed_blob_clearings(session) == []
 
     assert len(cleared) == 1  # digits/1's manifest: the rest is digits/2's too
     assert blobs(hub) == set()
     give(hub, "cam-1", "digits/1")
-    assert blobs(hub) == set(cleared)
+    assert blobs(hub) == cleared
+
+
+@pytest.mark.usefixtures("released")
+def test_a_clearing_that_was_not_sent_stays_owed_over_a_crash(hub: HubServices) -> None:
+    give(hub, "cam-1", "digits/1")
+    mark(hub, blobs(hub))
+    give(hub, "cam-1", "digits/2")
+    with hub.storage.session() as session:
+        owed.start_clearing(session, ["digits/1"], EPOCH)
+    # The hub dies here; the next one looks into the database.
+    with hub.storage.reading() as session:
+        assert owed.unneeded_releases(session, EPOCH) == []
+        assert owed.owed_blob_clearings(session)
+
+
+@pytest.mark.usefixtures("released")
+def test_what_is_needed_again_while_it_is_cleared_is_owed_again(hub: HubServices) -> None:
+    give(hub, "cam-1", "digits/1")
+    mark(hub, blobs(hub))
+    with hub.storage.session() as session:
+        owed.start_clearing(session, ["digits/1"], EPOCH)
+
+    again = blobs(hub)
+    assert len(again) == 1  # digits/1's manifest: the rest is held for digits/2 too
+    mark(hub, again)
+    with hub.storage.session() as session:
+        leaving = owed.owed_blob_clearings(session)
+        assert owed.held_blobs(session, leaving, EPOCH) == set(leaving)
 
 
 @pytest.mark.usefixtures("released")

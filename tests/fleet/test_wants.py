@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from fleet.wants import BURST, MAX_REMEMBERED, REFILL_PER_S, REPEAT_MS, WantLimiter
+import pytest
+
+from fleet.wants import (
+    BURST,
+    LOG_EVERY_S,
+    MAX_REMEMBERED,
+    REFILL_PER_S,
+    REPEAT_MS,
+    DroppedWants,
+    WantLimiter,
+)
 
 
 def names(count: int, start: int = 0) -> list[str]:
@@ -58,3 +68,18 @@ def test_what_is_remembered_is_bounded() -> None:
 
     # The oldest was forgotten, so it may go out again although no time has passed.
     assert limiter.admit("late", names(1), 0) == names(1)
+
+
+def test_a_storm_of_wants_is_one_line_and_a_number(caplog: pytest.LogCaptureFixture) -> None:
+    now = [100.0]
+    dropped = DroppedWants(lambda: now[0])
+    for number in range(5_000):
+        dropped.add(f"cam-{number}")
+    assert [r.getMessage().split(":")[0] for r in caplog.records] == [
+        "dropped 1 wants, the last of cam-0"
+    ]
+
+    now[0] += LOG_EVERY_S
+    dropped.add("cam-9")
+
+    assert caplog.records[-1].getMessage().startswith("dropped 5000 wants, the last of cam-9")
