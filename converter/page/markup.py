@@ -25,6 +25,17 @@ def clipped(text: str, limit: int) -> str:
     return text if len(text) <= limit else "…" + text[-(limit - 1) :]
 
 
+def without_common_path(names: Sequence[str]) -> list[str]:
+    """Names without the folders that all of them share, which tell nothing apart."""
+    split = [name.split("/") for name in names]
+    shared = 0
+    while all(len(parts) > shared + 1 for parts in split) and (
+        len({parts[shared] for parts in split}) == 1
+    ):
+        shared += 1
+    return ["/".join(parts[shared:]) for parts in split] if len(names) > 1 else list(names)
+
+
 def percent(value: float | None, digits: int = 2) -> str:
     """`98.50 %`, or a dash for what was not measured."""
     return DASH if value is None else f"{value:.{digits}f} %"

@@ -16,7 +16,7 @@ from converter.page.markup import clipped, esc
 WIDTH = 360
 _ROW, _LABEL, _VALUE = 24, 104, 66
 _TRACK = WIDTH - _LABEL - _VALUE
-_SHORT, _LONG, _TALL_ROW, _COLUMNS = 17, 46, 33, 110
+_SHORT, _LONG, _TALL_ROW, _COLUMNS = 17, 50, 33, 110
 
 
 @dataclass(frozen=True)

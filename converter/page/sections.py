@@ -17,6 +17,7 @@ from converter.page.markup import (
     section,
     size,
     table,
+    without_common_path,
 )
 from converter.page.pictures import Bar, Span, bars, columns, gate, parts_of, spans
 from converter.report import (
@@ -124,10 +125,14 @@ def layers_section(variant: VariantReport) -> str:
         return ""
     worst = worst_layers(variant.layers)
     top = max(layer.sqnr_db for layer in variant.layers)
-    rows = [Bar(f"{x.name} ({x.op})", x.sqnr_db, decibel(x.sqnr_db), _layer_tone(x)) for x in worst]
+    names = layer_names(worst)
+    rows = [
+        Bar(f"{name} ({x.op})", x.sqnr_db, decibel(x.sqnr_db), _layer_tone(x))
+        for name, x in zip(names, worst, strict=True)
+    ]
     parts = [
         paragraph(
-            f"{worst[0].name} ({worst[0].op}) is furthest from float32, at"
+            f"{names[0]} ({worst[0].op}) is furthest from float32, at"
             f" {decibel(worst[0].sqnr_db)}; the lower, the worse."
         ),
         figure("The worst layers", bars("SQNR of the worst layers", rows, 0.0, max(top, 1.0))),
@@ -146,6 +151,11 @@ def layers_section(variant: VariantReport) -> str:
 def worst_layers(layers: Sequence[LayerError], count: int = WORST) -> list[LayerError]:
     """The layers furthest from float32, the worst first."""
     return sorted(layers, key=lambda layer: layer.sqnr_db)[:count]
+
+
+def layer_names(layers: Sequence[LayerError]) -> list[str]:
+    """Their names as short as they can still be told apart; the operator stands beside them."""
+    return without_common_path([layer.name.removeprefix(f"{layer.op}:") for layer in layers])
 
 
 def _layer_tone(layer: LayerError) -> str:
@@ -176,21 +186,21 @@ def candidates_section(candidates: Sequence[Candidate]) -> str:
     rows = [
         Bar(c.name, c.sqnr_db, decibel(c.sqnr_db), "good" if c.chosen else "ref") for c in shown
     ]
+    head = ["candidate", "SQNR", "agrees"]
     body = [
-        (
-            c.name + (" (chosen)" if c.chosen else ""),
-            c.note or DASH,
-            decibel(c.sqnr_db),
-            percent(c.agreement),
-            size(c.bytes) if c.bytes else DASH,
-        )
+        [c.name + (" (chosen)" if c.chosen else ""), decibel(c.sqnr_db), percent(c.agreement)]
         for c in shown
     ]
+    if any(c.bytes for c in shown):
+        head.append("size")
+        body = [[*row, size(c.bytes)] for row, c in zip(body, shown, strict=True)]
+    notes = [paragraph(f"{c.name}: {c.note}", "muted") for c in shown if c.note]
     return section(
         "Candidates",
         paragraph("Judged on calibration samples that none of them was fitted on.", "muted"),
         figure("SQNR of each candidate", bars("SQNR of each candidate", rows)),
-        table(("candidate", "note", "SQNR", "agrees", "size"), body, texts=2),
+        table(head, body),
+        *notes,
     )
 
 

@@ -102,21 +102,28 @@ def _show_variant(variant: dict[str, Any], labels: Sequence[str]) -> None:
     )
     worst = sorted(variant["layers"], key=lambda layer: layer["sqnr_db"])[:WORST]
     if worst:
+        names = _layer_names(worst)
         print_table(
             (f"{variant['name']}: worst layers", "operator", "SQNR dB", "runs in"),
             [
                 (
-                    layer["name"],
+                    name,
                     layer["op"],
                     f"{layer['sqnr_db']:.1f}",
                     "integers" if layer["integer"] else "float",
                 )
-                for layer in worst
+                for name, layer in zip(names, worst, strict=True)
             ],
             "",
         )
     if confusion is not None and confusion["classes"] <= MATRIX_CLASSES:
         _show_matrix(variant["name"], confusion, labels)
+
+
+def _layer_names(layers: Sequence[dict[str, Any]]) -> list[str]:
+    from converter.page.markup import without_common_path
+
+    return without_common_path([each["name"].removeprefix(f"{each['op']}:") for each in layers])
 
 
 def _fused(fusion: dict[str, Any] | None) -> str:
@@ -159,7 +166,7 @@ def _show_matrix(variant: str, confusion: dict[str, Any], labels: Sequence[str])
     counts = {(label, answer): count for label, answer, count in confusion["cells"]}
     places = range(confusion["classes"])
     print_table(
-        (f"{variant}: label / answer", *(_name(labels, place) for place in places)),
+        (f"{variant}: label", *(_name(labels, place) for place in places)),
         [
             (_name(labels, label), *(counts.get((label, answer), "\u00b7") for answer in places))
             for label in places

@@ -46,12 +46,12 @@ def test_the_evidence_is_shown(made: Path, capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out
     for words in (
         "passed: accuracy 98.90 against 99.00",
-        "model/block_5/depthwise_conv2d",
+        "block_5/depthwise_conv2d",
         "15 of 16 layers run in integers; left in float: model/block_9/depthwise_conv2d",
         "2.31 % of evaluation outside",
         "2 candidates, chosen: equalised, percentile 99.99 at 31.4 dB",
         "go as no",
-        "onnx-int8: label / answer",
+        "onnx-int8: label",
         "no: outrider sign",
     ):
         assert words in shown, words

@@ -61,7 +61,7 @@ def test_every_part_of_the_evidence_is_on_the_page() -> None:
         "91.20 %",
         "onnx-int8",
         "tflite-int8",
-        "model/block_5/depthwise_conv2d (Conv) is furthest from float32",
+        "block_5/depthwise_conv2d (Conv) is furthest from float32",
         "Left in float: model/block_9/depthwise_conv2d.",
         "equalised, percentile 99.99 (chosen)",
         "Calibration coverage",

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.page.markup import clipped, esc, number, percent, plural, points, size, table
+from converter.page.markup import (
+    clipped,
+    esc,
+    number,
+    percent,
+    plural,
+    points,
+    size,
+    table,
+    without_common_path,
+)
 
 
 @given(st.text(max_size=50))
@@ -55,6 +65,22 @@ def test_what_was_not_measured_is_a_dash() -> None:
 def test_the_end_of_a_long_name_is_kept() -> None:
     assert clipped("model/block_5/conv", 10) == "…ck_5/conv"
     assert clipped("conv", 10) == "conv"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["m/f/a/conv", "m/f/b/conv"], ["a/conv", "b/conv"]),
+        (["m/conv", "m/conv"], ["conv", "conv"]),
+        (["m/conv", "conv"], ["m/conv", "conv"]),
+        (["m/a", "m/a/b"], ["a", "a/b"]),
+        (["m/conv"], ["m/conv"]),
+        ([], []),
+        (["", "/"], ["", "/"]),
+    ],
+)
+def test_what_all_names_share_is_left_out(names: list[str], expected: list[str]) -> None:
+    assert without_common_path(names) == expected
 
 
 def test_one_is_singular() -> None:
