@@ -46,16 +46,27 @@ def layer_errors(
     few = samples.take(slice(0, SAMPLES if batch != 1 else 1)).arrays
     reference = Probe(model, list(dict.fromkeys(compared.values()))).values(few)
     answers = Probe(quantised, list(dict.fromkeys(theirs[n] for n in compared))).values(few)
-    nodes = {node.name: node for node in model.graph.node}
+    integer = _integer_layers(quantised)
+    kinds = {node.name: node.op_type for node in model.graph.node}
     return [
         LayerError(
             name=name,
-            operator=nodes[name].op_type,
+            operator=kinds[name],
             sqnr_db=sqnr_db({"": reference[answer]}, {"": answers[theirs[name]]}),
-            integer=theirs[name] != answer,
+            integer=name in integer,
         )
         for name, answer in compared.items()
     ]
+
+
+def _integer_layers(quantised: onnx.ModelProto) -> set[str]:
+    """Names of the layers that read integers only."""
+    restored = {n.output[0] for n in quantised.graph.node if n.op_type == "DequantizeLinear"}
+    return {
+        node.name
+        for node in quantised.graph.node
+        if node.op_type in LAYERS and set(node.input[:2]) <= restored
+    }
 
 
 def _answers(model: onnx.ModelProto) -> Mapping[str, str]:

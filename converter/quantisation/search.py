@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import onnx
+
 from converter.quantisation.forms import Form, FormName, Forms
+from converter.quantisation.retune import retune
 from converter.quantisation.scoring import Judge, Score
 from converter.quantisation.thresholds import Method
 from converter.quantise import quantise
@@ -72,27 +75,45 @@ def search(
     tried: list[Candidate] = []
     most = 1 + len(FORMS) + len(METHODS) + 1
 
-    def attempt(recipe: Recipe, form: Form) -> Candidate:
-        made, _ = quantise(form.model, form.ranges(recipe.method, whole=False))
+    def tell(recipe: Recipe, made: onnx.ModelProto) -> Candidate:
         tried.append(Candidate(recipe, judge.score(made)))
         told(len(tried) / most)
         return tried[-1]
 
-    best = plain = attempt(PLAIN, forms.plain)
-    best_form = forms.plain
+    best_form, made = forms.plain, _quantised(forms.plain)
+    best = plain = tell(PLAIN, made)
     if good_enough(best.score):
         return best, tried
     for name in FORMS:
-        if name == "both" and tried[-1].score.sqnr_db <= plain.score.sqnr_db:
-            continue  # the weights are even already
-        form = forms.get(name)
-        if form is not None:
-            found = better(best, attempt(Recipe(name), form))
-            best, best_form = (found, form) if found is not best else (best, best_form)
+        form = None if name == "both" and _even(tried, plain) else forms.get(name)
+        if form is None:
+            continue
+        other = _quantised(form)
+        found = better(best, tell(Recipe(name), other))
+        if found is not best:
+            best, best_form, made = found, form, other
     for method in METHODS:
-        best = better(best, attempt(replace(best.recipe, method=method), best_form))
-    corrected = attempt(replace(best.recipe, corrected=True), forms.corrected(best_form))
-    return better(best, corrected, CORRECTION_DB), tried
+        recipe = replace(best.recipe, method=method)
+        best = better(best, tell(recipe, _retuned(made, best_form, method)))
+    corrected = forms.corrected(best_form)
+    recipe = replace(best.recipe, corrected=True)
+    other = _retuned(made, corrected, best.recipe.method)
+    return better(best, tell(recipe, other), CORRECTION_DB), tried
+
+
+def _even(tried: list[Candidate], plain: Candidate) -> bool:
+    """Whether equalising the weights gained nothing, so that it is no base for more."""
+    weights = next((c for c in tried if c.recipe.form == "weights"), plain)
+    return weights.score.sqnr_db <= plain.score.sqnr_db
+
+
+def _quantised(form: Form) -> onnx.ModelProto:
+    return quantise(form.model, form.ranges("minmax", whole=False))[0]
+
+
+def _retuned(made: onnx.ModelProto, form: Form, method: Method) -> onnx.ModelProto:
+    ranges = form.ranges(method, whole=False)
+    return retune(made, form.model, ranges) or quantise(form.model, ranges)[0]
 
 
 def good_enough(score: Score) -> bool:

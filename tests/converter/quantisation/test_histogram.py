@@ -27,7 +27,10 @@ def test_the_ends_are_exact() -> None:
 
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_every_value_is_counted_within_two_bins_of_its_place(batches: list[list[float]]) -> None:
-    found, seen = of(*batches), np.sort(np.concatenate([np.float32(b) for b in batches]))
+    found, seen = (
+        of(*batches),
+        np.sort(np.concatenate([np.asarray(b, np.float32) for b in batches])),
+    )
     assert found.total == found.counts.sum() if seen.any() else True
     if not seen.any():
         return
