@@ -15,6 +15,7 @@ from securesystemslib.signer import CryptoSigner
 
 from contract.trust import ROOT, TARGETS
 from converter.trust import folder
+from converter.trust.chain import SignedTrust, trust_of
 from converter.trust.describe import describe
 from converter.trust.drafts import Drafts, check, is_complete, may_sign, needs, sign
 from converter.trust.errors import (
@@ -25,7 +26,6 @@ from converter.trust.errors import (
     RequestRefused,
     WrongPassphrase,
 )
-from converter.trust.folder import SignedTrust
 from converter.trust.keyfiles import load_key, write_durably
 from converter.trust.names import names_of
 from converter.trust.request import (
@@ -84,7 +84,7 @@ def carry_out(
     signed = [names[keyid] for keyid in sign(base, drafts, signers)]
     done = is_complete(base, drafts)
     if done:
-        folder.trust_of({**base.files, **drafts.files()})
+        trust_of({**base.files, **drafts.files()})
         folder.install(directory, drafts.files())
         (directory / PENDING).unlink(missing_ok=True)
     else:

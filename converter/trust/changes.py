@@ -22,9 +22,9 @@ from contract.trust import (
     TIMESTAMP,
     HubPublicKeys,
 )
+from converter.trust.chain import SignedTrust
 from converter.trust.drafts import Drafts, delegated, floor_of
 from converter.trust.errors import FloorRefused, KeyUnknown
-from converter.trust.folder import SignedTrust
 from converter.trust.metadata import delegate, expiry, new_family, public_key, set_policy
 
 S = TypeVar("S", Root, Targets)

@@ -21,9 +21,9 @@ from converter.trust.ceremony import (
     carry_out,
     require_nothing_pending,
 )
+from converter.trust.chain import SignedTrust
 from converter.trust.drafts import delegated
 from converter.trust.errors import KeyExists, KeyUnknown
-from converter.trust.folder import SignedTrust
 from converter.trust.keyfiles import check_passphrase
 from converter.trust.metadata import public_key
 from converter.trust.names import key_id_of, names_of, next_name

@@ -12,8 +12,8 @@ from tuf.api.metadata import Root, Targets
 
 from contract.targets import HUB_KEYS_TARGET
 from contract.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from converter.trust.chain import SignedTrust
 from converter.trust.drafts import Drafts, delegated, floor_of
-from converter.trust.folder import SignedTrust
 
 
 def describe(base: SignedTrust, drafts: Drafts, names: Mapping[str, str]) -> list[str]:

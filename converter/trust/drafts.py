@@ -31,8 +31,8 @@ from contract.trust import (
     check_family,
     metadata_name,
 )
+from converter.trust.chain import SignedTrust
 from converter.trust.errors import RequestOutdated, RequestRefused
-from converter.trust.folder import SignedTrust
 from converter.trust.metadata import ROOT_THRESHOLD, public_key, require_distinct
 
 

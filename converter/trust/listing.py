@@ -14,8 +14,8 @@ from contract.targets import HUB_KEYS_TARGET, HubKeys, custom_from_dict
 from contract.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from converter.trust import folder
 from converter.trust.ceremony import read_pending
+from converter.trust.chain import SignedTrust
 from converter.trust.drafts import delegated, floor_of, needs
-from converter.trust.folder import SignedTrust
 from converter.trust.metadata import public_key
 from converter.trust.names import names_of
 from converter.trust.public import known_keys

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from contract.trust import ROOT, TARGETS
 from converter.trust import folder
+from converter.trust.chain import SignedTrust
 from converter.trust.drafts import delegated
 from converter.trust.errors import KeyUnknown
-from converter.trust.folder import SignedTrust
 from converter.trust.public import known_keys
 
 

@@ -13,6 +13,7 @@ from tuf.api.metadata import Targets
 
 from contract.trust import MAX_TARGETS_BYTES, metadata_name
 from converter.trust import folder
+from converter.trust.chain import SignedTrust
 from converter.trust.errors import BaseRefused, FamilyUnknown, MetadataDamaged
 from converter.trust.metadata import parse, verify
 
@@ -27,8 +28,8 @@ class Current:
 
 
 def adopt(
-    directory: Path, trust: folder.SignedTrust, family: str, published: bytes | None
-) -> tuple[folder.SignedTrust, Targets]:
+    directory: Path, trust: SignedTrust, family: str, published: bytes | None
+) -> tuple[SignedTrust, Targets]:
     """The folder's trust, which now knows of what the hub published, and the content to go on from.
 
     Raises `FamilyUnknown` or `BaseRefused`. The caller holds the folder's lock.
@@ -43,7 +44,7 @@ def adopt(
     return trust, published_or_own(trust, family, published).signed
 
 
-def published_or_own(trust: folder.SignedTrust, family: str, base: bytes | None) -> Current:
+def published_or_own(trust: SignedTrust, family: str, base: bytes | None) -> Current:
     """Whichever of the folder's and the hub's metadata holds all that the other does.
 
     Where neither does, the hub's: what stands there alone was published, the folder's was not.

@@ -15,8 +15,8 @@ from converter.trust.ceremony import (
     carry_out,
     require_nothing_pending,
 )
+from converter.trust.chain import SignedTrust
 from converter.trust.errors import NothingDue
-from converter.trust.folder import SignedTrust
 from converter.trust.published import adopt
 from converter.trust.request import Request
 

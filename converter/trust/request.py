@@ -18,9 +18,9 @@ from tuf.api.metadata import Root, Targets
 
 from contract.errors import MalformedTrust
 from contract.trust import MAX_TRUST_FILES, ROOT, TARGETS, check_metadata_file
+from converter.trust.chain import SignedTrust, trust_of
 from converter.trust.drafts import Drafts
 from converter.trust.errors import MetadataDamaged, RequestRefused
-from converter.trust.folder import SignedTrust, trust_of
 from converter.trust.metadata import parse
 
 SCHEMA = 1

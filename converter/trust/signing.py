@@ -17,6 +17,7 @@ from contract.manifest import Manifest
 from contract.targets import ReleaseCustom, custom_from_dict
 from contract.trust import FAMILY_LIFETIME_MS, MAX_TARGETS_BYTES, TARGETS, metadata_name
 from converter.trust import folder
+from converter.trust.chain import SignedTrust
 from converter.trust.drafts import delegated, floor_of
 from converter.trust.errors import (
     FamilyFull,
@@ -106,7 +107,7 @@ def _sign(
     return members, _summary(family, manifest.target, manifest_bytes, fresh)
 
 
-def _signer(keys: Path, trust: folder.SignedTrust, family: str, passphrase: bytes) -> CryptoSigner:
+def _signer(keys: Path, trust: SignedTrust, family: str, passphrase: bytes) -> CryptoSigner:
     """The family's key that is here; raises `KeyMissing` when none is."""
     names = names_of(keys, trust)
     trusted = delegated(trust.targets)[family].keyids

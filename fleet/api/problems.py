@@ -53,6 +53,11 @@ def _trust(status: Mapping[str, Any]) -> list[str]:
             f"{', '.join(tuf['beyond'])}: reports numbers of signed metadata that this hub cannot"
             " have signed. A lie, or stolen online keys: `outrider keys rotate DIR online` ends it"
         )
+    if tuf["new_keys_wait"]:
+        found.append(
+            "new online keys wait for a trust.json that names them: `outrider keys rotate DIR"
+            " online --hub-keys hub-keys.json`, then publish"
+        )
     return found
 
 

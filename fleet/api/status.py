@@ -79,6 +79,7 @@ def _tuf(hub: HubServices, session: Session, now_ms: int) -> dict[str, Any]:
         "soon": sorted(soon - expired),
         "lost": lost(seen.versions, versions),
         "beyond": seen.beyond[:MAX_NAMED],
+        "new_keys_wait": hub.repository.new_keys_wait(),
     }
 
 

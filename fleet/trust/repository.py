@@ -67,6 +67,10 @@ class Repository:
             online.create_keys(self.keys / online.NEXT)
         return online.public_keys(self.keys / online.NEXT, hub)
 
+    def new_keys_wait(self) -> bool:
+        """Whether there are online keys that no imported trust.json has named yet."""
+        return (self.keys / online.NEXT).exists()
+
     def hub_public_keys(self, hub: str = "hub") -> HubPublicKeys:
         """What `outrider keys init` needs; raises `OnlineKeysDamaged`."""
         return online.public_keys(self.keys, hub)
@@ -204,15 +208,14 @@ class Repository:
 
     def _require_ours(self, trust: Trust) -> None:
         """Raises `TrustForAnotherHub` unless it names the present keys, or the ones that wait."""
-        waiting = self.keys / online.NEXT
-        if waiting.exists():
-            next_keys = online.public_keys(waiting, "hub")
+        if self.new_keys_wait():
+            next_keys = online.public_keys(self.keys / online.NEXT, "hub")
             with suppress(TrustForAnotherHub):
                 return require_this_hub(trust.root, trust.targets.signed, next_keys)
         return require_this_hub(trust.root, trust.targets.signed, self.hub_public_keys())
 
     def _promote(self, trust: Trust) -> None:
-        if (self.keys / online.NEXT).exists():
+        if self.new_keys_wait():
             online.promote(self.keys, named_keys(trust.root, trust.targets.signed))
 
     def _trust(self) -> Trust:

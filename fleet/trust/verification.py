@@ -168,6 +168,8 @@ def _check_root(root: Root, name: str) -> None:
         raise TrustRefused(f"{name}: one root key alone may not change the root")
     for role, keys in root.roles.items():
         _check_keys(f"{name}, {role}", keys.threshold, root.keys, keys.keyids)
+    everybody = [keyid for role in root.roles.values() for keyid in role.keyids]
+    _check_keys(f"{name}, all roles", 1, root.keys, everybody)
 
 
 def _check_keys(what: str, threshold: int, keys: Mapping[str, Key], keyids: list[str]) -> None:

@@ -15,6 +15,7 @@ TUF: dict[str, Any] = {
     "soon": [],
     "lost": {},
     "beyond": [],
+    "new_keys_wait": False,
 }
 NOW = 1_800_000_000_000
 WELL: dict[str, Any] = {
@@ -44,6 +45,7 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
         ({"tuf": TUF | {"soon": ["root"]}}, "2027-01-15: sign it again with the offline keys"),
         ({"tuf": TUF | {"lost": {"digits": 7}}}, "version 7 of 'digits', and this hub holds 5"),
         ({"tuf": TUF | {"beyond": ["cam-1"]}}, "cam-1: reports numbers"),
+        ({"tuf": TUF | {"new_keys_wait": True}}, "outrider keys rotate DIR online"),
         (
             {"devices": {"enrolled": 3, "silent": 2, "on_hold": 0, "ahead": 0}},
             "2 of 3 devices are silent",

@@ -109,6 +109,15 @@ def duplicate_root_key(root: Any) -> None:
     root.add_key(SSlibKey("d" * 64, key.keytype, key.scheme, key.keyval), "root")
 
 
+def one_key_in_two_roles(root: Any) -> None:
+    root.add_key(root.keys[root.roles["root"].keyids[0]], "targets")
+
+
+def one_key_in_two_roles_by_another_name(root: Any) -> None:
+    key = root.keys[root.roles["timestamp"].keyids[0]]
+    root.add_key(SSlibKey("d" * 64, key.keytype, key.scheme, key.keyval), "targets")
+
+
 def no_targets_key(root: Any) -> None:
     root.roles["targets"].keyids.clear()
 
@@ -117,7 +126,17 @@ def inconsistent(root: Any) -> None:
     root.consistent_snapshot = False
 
 
-@pytest.mark.parametrize("change", [one_root_key, duplicate_root_key, no_targets_key, inconsistent])
+@pytest.mark.parametrize(
+    "change",
+    [
+        one_root_key,
+        duplicate_root_key,
+        one_key_in_two_roles,
+        one_key_in_two_roles_by_another_name,
+        no_targets_key,
+        inconsistent,
+    ],
+)
 def test_a_root_that_would_weaken_the_fleet_is_refused(world: World, change: Change) -> None:
     files = trust_files(world)
     files["1.root.json"] = forge(files["1.root.json"], change, offline(world, "root-1", "root-2"))
