@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from converter.engine import Engine
 from converter.page import Timing
 from converter.samples import Samples
+from model.runtimes import installed_runtimes
 
 WARM_UP = 10
 ROUNDS = 200
@@ -50,13 +51,16 @@ def measure_latency(int8: Engine, float32: Engine, samples: Samples) -> Latency:
     return Latency(_median(ours), _median(theirs), len(ours))
 
 
-def timing(latency: Latency, variant: str = "onnx-int8") -> Timing:
-    """The same figures for the report that is written beside the bundle, with the host's name."""
-    runtime = f"onnxruntime {metadata.version('onnxruntime')}"
-    return Timing(
-        f"{platform.machine()}, {os.cpu_count()} CPUs, {runtime}",
-        (("float32", latency.p50_ms_float32), (variant, latency.p50_ms)),
-    )
+def timing(latency: Latency, variants: Sequence[str]) -> Timing:
+    """The same figures for the report that is written beside the bundle, with the host's name.
+
+    `variants` in the manifest's order: the first of int8 is the one that was timed, or the only one
+    of a release without.
+    """
+    timed = next((name for name in variants if name.endswith("-int8")), variants[0])
+    runtimes = ", ".join(f"{name} {version}" for name, version in installed_runtimes().items())
+    host = f"{platform.machine()}, {os.cpu_count()} CPUs, {runtimes}"
+    return Timing(host, (("float32", latency.p50_ms_float32), (timed, latency.p50_ms)))
 
 
 def _time_ms(runner: Engine, sample: dict[str, NDArray[Any]]) -> float:

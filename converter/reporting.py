@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from contract.manifest import GateRecord, Source, TensorSpec
 from converter import ranges
+from converter.confusion import confusion_of
 from converter.datasets import Data
 from converter.evaluate import Comparison, top_class
 from converter.int8 import Int8Model
@@ -18,7 +19,6 @@ from converter.quantisation.search import Candidate as Tried
 from converter.report import (
     Candidate,
     Confusion,
-    ConfusionCell,
     Coverage,
     DataSummary,
     EvaluationReport,
@@ -142,15 +142,8 @@ def confusion(
     """The confusion matrix of a classifier on labelled samples, else None."""
     if labels is None or classes is None:
         return None
-    count = classes.shape[-1]
-    table = np.bincount(labels * count + top_class(answers, classes), minlength=count * count)
-    return Confusion(
-        classes=count,
-        cells=[
-            ConfusionCell(int(place) // count, int(place) % count, int(table[place]))
-            for place in np.flatnonzero(table)
-        ],
-    )
+    answered = top_class(answers, classes)
+    return confusion_of(labels.tolist(), answered.tolist(), classes.shape[-1])
 
 
 def _variant(

@@ -147,8 +147,8 @@ def _coverage(coverage: Sequence[dict[str, Any]]) -> str:
 def _tried(candidates: Sequence[dict[str, Any]]) -> str:
     if not candidates:
         return ""
-    chosen = next((each for each in candidates if each["chosen"]), None)
-    more = f", chosen: {chosen['name']} at {chosen['sqnr_db']:.1f} dB" if chosen else ""
+    chosen = [f"{c['name']} at {c['sqnr_db']:.1f} dB" for c in candidates if c["chosen"]]
+    more = f", chosen: {'; '.join(chosen)}" if chosen else ""
     return f"{_count(len(candidates), 'candidate')}{more}"
 
 

@@ -126,7 +126,8 @@ def convert(
     # Of this machine and moment, so it is told here and does not stand in the bundle.
     described["latency"] = asdict(made.latency)
     if report is not None:
-        write_full_report(report, made.report, timing(made.latency))
+        names = [variant.name for variant in made.manifest.variants]
+        write_full_report(report, made.report, timing(made.latency, names))
     show_bundle(described, json, brief=True)
     if not json:
         note(f"All that was measured: outrider inspect {output} --html report.html")
