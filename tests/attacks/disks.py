@@ -18,7 +18,7 @@ import pytest
 
 _SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = struct.pack("I", 2)
-_BYTES = 24 << 20
+_BYTES = 28 << 20
 _SIZES = (1 << 16, 4096, 1)
 
 
@@ -47,6 +47,11 @@ class SmallDisk:
         """No error when it is not mounted."""
         if self.path.is_mount():
             _call("umount", str(self.path))
+
+    def close(self) -> None:
+        """Also while a failed test still holds a file of it."""
+        if self.path.is_mount():
+            _call("umount", "-l", str(self.path))
 
     def fill(self) -> None:
         """To the last byte."""

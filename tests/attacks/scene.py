@@ -152,13 +152,14 @@ class Scene:
     def publish_blobs(self, released: Released) -> None:
         """Every blob of the release."""
         for digest, payload in released.payloads.items():
-            self.hub.retain(blob_topic(digest), payload)
+            self.hub.post(blob_topic(digest), payload)
+        self.hub.retain(blob_topic(released.digest), released.payloads[released.digest])
 
     def publish_trust(self, files: dict[str, bytes] | None = None) -> None:
         """What the hub has, or `files`, with what the attacker put in its place; index last."""
         held = (self.world.repository.files() if files is None else files) | self.source.replaced
         for name, data in held.items():
-            self.hub.retain(tuf_topic(name), data)
+            self.hub.post(tuf_topic(name), data)
         self.publish_index({name: TufFile(len(d), digest_of(d)) for name, d in held.items()})
 
     def publish_index(self, listed: dict[str, TufFile]) -> None:

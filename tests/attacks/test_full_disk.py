@@ -53,17 +53,17 @@ STEPS = [
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    disk = SmallDisk(tmp_path)
+def disk(memory: Path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(memory)
     disk.mount()
     yield disk
-    disk.unmount()
+    disk.close()
 
 
 @pytest.fixture
 def scene(
     disk: SmallDisk,
-    tmp_path: Path,
+    memory: Path,
     tmp_path_factory: pytest.TempPathFactory,
     hub: Hub,
     link: Link,
@@ -73,7 +73,7 @@ def scene(
 ) -> Iterator[Scene]:
     """As the other tests', on a disk of its own."""
     monkeypatch.setattr(space, "MARGIN_BYTES", 0)
-    world = new_world(tmp_path / "world", lambda: tmp_path_factory.mktemp("template"))
+    world = new_world(memory / "world", lambda: tmp_path_factory.mktemp("template"))
     scene = Scene(disk.path, world, hub, link)
     scene.publish(v1)
     scene.serve(v1)

@@ -32,11 +32,11 @@ from tests.attacks.disks import SmallDisk
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    disk = SmallDisk(tmp_path)
+def disk(memory: Path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(memory)
     disk.mount()
     yield disk
-    disk.unmount()
+    disk.close()
 
 
 @pytest.fixture
