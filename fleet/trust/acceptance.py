@@ -19,6 +19,9 @@ from fleet.trust.directory import File, Trust
 from fleet.trust.errors import TrustRefused, VersionConflict
 from fleet.trust.verification import families_of, read_family, read_roots, read_targets
 
+MAX_LEAP = 10_000
+"""Versions that a family may skip: what a stolen key runs up here is lost to its owner as well."""
+
 
 def merge(trust: Trust | None, offered: Mapping[str, bytes]) -> Trust:
     """The state after taking over a `trust.json`; raises `TrustRefused` or `VersionConflict`."""
@@ -127,6 +130,7 @@ def _newer_family(
         return current
     name, data = offered
     file = File(name, data, read_family(targets.signed, family, name, data))
+    _require_near(current, file)
     if current is None or (file.signed.version > current.signed.version and _holds(file, current)):
         return file
     return current
@@ -144,6 +148,7 @@ def _still_signed(targets: File, family: str, current: File) -> File | None:
 def _successor(current: File | None, file: File, manifest: Manifest, data: bytes) -> File:
     if current is None:
         return file
+    _require_near(current, file)
     step = file.signed.version - current.signed.version
     known = current.signed.targets.get(manifest.target)
     if known is not None and known.hashes["sha256"] != digest_of(data):
@@ -158,6 +163,15 @@ def _successor(current: File | None, file: File, manifest: Manifest, data: bytes
         f"{file.name} does not follow {current.name}, which came first:"
         " sign the bundle again on top of the hub's metadata"
     )
+
+
+def _require_near(current: File | None, file: File) -> None:
+    before = current.signed.version if current is not None else 0
+    if file.signed.version > before + MAX_LEAP:
+        raise TrustRefused(
+            f"{file.name} leaps too far ahead of version {before}: was the family's key stolen?"
+            " `outrider keys rotate` gives it another"
+        )
 
 
 def _holds(file: File, current: File) -> bool:

@@ -12,7 +12,7 @@ from tuf.api.metadata import Metadata, Snapshot, TargetFile, Timestamp
 from contract.codec import decode, encode
 from contract.errors import MalformedManifest
 from contract.messages import TufIndex
-from contract.trust import MAX_VERSION
+from contract.trust import MAX_VERSION, encode_trust
 from fleet.errors import ReleaseNotFound
 from fleet.trust.errors import TrustRefused, VersionConflict
 from fleet.trust.freshness import believable
@@ -80,6 +80,21 @@ def test_versions_may_be_skipped_when_no_release_is_lost(world: World) -> None:
 
     assert world.publish("digits", "2").version == 3
     assert world.publish("digits", "1").version == 3
+
+
+def test_a_team_key_cannot_use_up_the_numbers_of_its_family(world: World) -> None:
+    files, manifest = carried(world)
+
+    def ahead(family: Any) -> None:
+        family.version = MAX_VERSION
+
+    forged = forge(files["2.digits.json"], ahead, offline(world, "family-digits"))
+    offered = {f"{MAX_VERSION}.digits.json": forged}
+    with pytest.raises(TrustRefused, match="leaps too far"):
+        world.repository.accept(offered, manifest)
+    with pytest.raises(TrustRefused, match="leaps too far"):
+        world.repository.import_trust(encode_trust(offered))
+    assert world.repository.versions()["digits"] == 1
 
 
 def test_other_content_under_a_published_name_is_a_conflict(world: World) -> None:
