@@ -63,7 +63,7 @@ def bench_bundle(
     told: Callable[[str], None] | None = None,
     command: tuple[str, ...] = (sys.executable, "-m", "model.bench"),
 ) -> list[VariantBench]:
-    """Measure `variant`, or all of them; `told` hears the name of each before it starts.
+    """Measure `variant`, or all of them; `told` hears the name of each that is tried.
 
     Raises `InvalidBench`, `NoSuchVariant`, what `open_bundle` and `Bundle.read` raise, `OSError`.
     """
@@ -71,30 +71,27 @@ def bench_bundle(
     with open_bundle(path) as bundle:
         chosen = _chosen(bundle.manifest, variant)
         preferred = _preferred(bundle.manifest)
+        sized = (*command, "--runs", str(runs), "--threads", str(threads))
         found = []
         for each in chosen:
-            if told is not None:
-                told(each.name)
             # Asked for by name, it is tried whatever the manifest says of its needs.
             reason = why_not(each, _hardware()) if variant is None else None
-            report = (
-                BenchReport(reason=reason)
-                if reason
-                else _in_child(
-                    bundle, each, (*command, "--runs", str(runs), "--threads", str(threads))
-                )
-            )
-            found.append(
-                VariantBench(
-                    name=each.name,
-                    runtime=each.runtime,
-                    bytes=each.model.length,
-                    preferred=each.name == preferred,
-                    measured=report.measured,
-                    reason=report.reason,
-                )
-            )
+            if reason is None and told is not None:
+                told(each.name)
+            report = BenchReport(reason=reason) if reason else _in_child(bundle, each, sized)
+            found.append(_told_of(each, report, each.name == preferred))
     return found
+
+
+def _told_of(variant: Variant, report: BenchReport, preferred: bool) -> VariantBench:
+    return VariantBench(
+        name=variant.name,
+        runtime=variant.runtime,
+        bytes=variant.model.length,
+        preferred=preferred,
+        measured=report.measured,
+        reason=report.reason,
+    )
 
 
 def _check(runs: int, threads: int) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from contract.errors import DigestMismatch
@@ -16,7 +17,9 @@ from model.bench.__main__ import NOT_MEASURED, main
 from model.chunks import file_ref
 from model.errors import BrokenBundle, InvalidBench, NoSuchVariant
 from model.golden import GoldenSamples, decode_golden, encode_golden
-from tests.model.builders import bundle, release
+from model.profile import build_profile, encode_profile
+from model.runtimes import open_session
+from tests.model.builders import bundle, dense_tflite, dense_variant, release, rng
 
 
 def _changed(manifest: Manifest, **fields: object) -> Manifest:
@@ -35,14 +38,47 @@ def test_every_variant_of_a_bundle_is_measured_in_a_child(tmp_path: Path) -> Non
     assert told == [found.name]
 
 
+def _tflite(folder: Path) -> Path:
+    """A bundle of one TensorFlow Lite variant with quantised input and output."""
+    weights = rng(4).integers(-9, 9, (3, 4)).astype(np.int8)
+    described, data = dense_variant(), dense_tflite(weights)
+    (folder / "m.tflite").write_bytes(data)
+    session = open_session(described, folder / "m.tflite")
+    inputs = {"x": rng(5).integers(-100, 100, (64, 4)).astype(np.int8)}
+    outputs = session.infer(inputs)
+    golden = GoldenSamples({"x": inputs["x"][:8]}, {"y": outputs["y"][:8]}, 1.0, 1.0)
+    profile = build_profile(described.name, described.inputs, described.outputs, inputs, outputs, 0)
+    files = {
+        "tflite-int8/model.tflite": data,
+        "tflite-int8/golden.bin": encode_golden(golden),
+        "tflite-int8/profile.json": encode_profile(profile),
+    }
+    model, gold, prof = (file_ref(path, content) for path, content in files.items())
+    manifest, _ = release(folder)
+    whole = msgspec.structs.replace(described, model=model, golden=gold, profile=prof)
+    changed = msgspec.structs.replace(manifest, variants=[whole], hub_files=[], labels=[])
+    write_bundle(folder / "tflite.bundle", changed, files)
+    return folder / "tflite.bundle"
+
+
+def test_a_tensorflow_lite_variant_is_measured_through_its_own_runtime(tmp_path: Path) -> None:
+    (found,) = bench_bundle(_tflite(tmp_path), runs=20, threads=2)
+    assert found.measured is not None, found.reason
+    assert (found.runtime, found.measured.threads) == ("litert", 2)
+    assert found.measured.agreement == 1.0
+    assert found.measured.passed
+
+
 def test_a_variant_for_another_machine_is_named_with_the_reason(tmp_path: Path) -> None:
     manifest, files = release(tmp_path)
     elsewhere = _changed(manifest, requires=Requirements(accelerators=["cuda"]))
     path = tmp_path / "cuda.bundle"
     write_bundle(path, elsewhere, files)
-    (found,) = bench_bundle(path, runs=1)
+    told: list[str] = []
+    (found,) = bench_bundle(path, runs=1, told=told.append)
     assert found.measured is None
     assert found.reason == "needs cuda"
+    assert told == []
     assert not found.preferred
 
 
