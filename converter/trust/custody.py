@@ -23,8 +23,8 @@ from converter.trust.ceremony import (
 )
 from converter.trust.chain import SignedTrust
 from converter.trust.drafts import delegated
-from converter.trust.errors import KeyExists, KeyUnknown
-from converter.trust.keyfiles import check_passphrase
+from converter.trust.errors import KeyExists, KeyUnknown, WrongPassphrase
+from converter.trust.keyfiles import check_passphrase, load_key
 from converter.trust.metadata import public_key
 from converter.trust.names import key_id_of, names_of, next_name
 from converter.trust.public import NamedKey, keep, known_keys, make_named
@@ -179,5 +179,22 @@ def _key(
         keep(directory, given)
         return public_key(given.public), []
     check_passphrase(passphrase())
+    _require_familiar(directory, trust, passphrase())
     name = next_name(directory, trust, stem)
     return make_named(directory, name, passphrase()).public_key, [name]
+
+
+def _require_familiar(directory: Path, trust: SignedTrust, passphrase: bytes) -> None:
+    """Raises `WrongPassphrase` when it opens none of the keys that are here: a new key under a
+    mistyped one would be lost as soon as it is made."""
+    paths = [folder.private_key(directory, name) for name in names_of(directory, trust).values()]
+    wrong: WrongPassphrase | None = None
+    for path in filter(Path.exists, paths):
+        try:
+            load_key(path, passphrase)
+        except WrongPassphrase as error:
+            wrong = error
+        else:
+            return
+    if wrong is not None:
+        raise wrong

@@ -28,6 +28,7 @@ from converter.trust.errors import (
     KeyMissing,
     KeyUnknown,
     WeakPassphrase,
+    WrongPassphrase,
 )
 from converter.trust.folder import private_key, read_trust
 from converter.trust.keyfiles import load_key
@@ -334,6 +335,14 @@ def test_a_short_passphrase_makes_no_key(world: World) -> None:
     with pytest.raises(WeakPassphrase):
         make_key(world.directory / "new", "root-ben", "", lambda: b"short")
     assert not private_key(world.directory / "new", "root-ben").exists()
+
+
+def test_no_key_is_made_under_a_mistyped_passphrase(world: World) -> None:
+    with pytest.raises(WrongPassphrase):
+        add_family(world.keys, "plants", None, ben, world.now_ms)
+
+    assert not private_key(world.keys, "key-plants-1").exists()
+    assert add_family(world.keys, "plants", None, coordinator, world.now_ms).done
 
 
 def test_the_public_file_holds_nothing_secret(world: World) -> None:
