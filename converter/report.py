@@ -5,11 +5,16 @@ Holds nothing of the moment or the machine's speed, so that the same input gives
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from contract.manifest import GateRecord, Source
 
 REPORT_SCHEMA = 1
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""So that every count of a report of unknown origin can be reckoned with as a float."""
 
 
 class InputRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,8 +29,8 @@ class InputRange(msgspec.Struct, frozen=True, kw_only=True):
 class DataSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The samples that the figures rest on."""
 
-    calibration_samples: int
-    evaluation_samples: int
+    calibration_samples: Count
+    evaluation_samples: Count
     labelled: bool
     held_out: bool
     """Whether the evaluation samples were taken out of the calibration file for want of another."""
@@ -37,8 +42,8 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     agreement: float
     sqnr_db: float
-    bytes: int
-    bytes_float32: int
+    bytes: Count
+    bytes_float32: Count
     accuracy: float | None = None
     accuracy_float32: float | None = None
 
@@ -51,8 +56,8 @@ class Quantiser(msgspec.Struct, frozen=True, kw_only=True):
     activations: str
     weights: str = "int8 per channel"
     ranges: str = "minimum and maximum"
-    integer_layers: int
-    float_layers: int
+    integer_layers: Count
+    float_layers: Count
     notes: list[str] = []
     """What the quantiser warned of."""
     tools: str = ""
@@ -72,8 +77,8 @@ class LayerError(msgspec.Struct, frozen=True, kw_only=True):
 class FusionAudit(msgspec.Struct, frozen=True, kw_only=True):
     """What the runtime makes of the graph: which layers it runs in integers, and which not."""
 
-    integer: int
-    floating: int
+    integer: Count
+    floating: Count
     left_float: list[str] = []
     """Names of the layers that stayed float, in the order of the graph."""
 
@@ -81,15 +86,15 @@ class FusionAudit(msgspec.Struct, frozen=True, kw_only=True):
 class ConfusionCell(msgspec.Struct, frozen=True, array_like=True):
     """So many samples of class `label` were answered with class `answer`."""
 
-    label: int
-    answer: int
-    count: int
+    label: Count
+    answer: Count
+    count: Count
 
 
 class Confusion(msgspec.Struct, frozen=True, kw_only=True):
     """A confusion matrix without its zeros: rows are labels, columns are answers."""
 
-    classes: int
+    classes: Count
     cells: list[ConfusionCell]
 
 
@@ -99,7 +104,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     sqnr_db: float
     agreement: float
-    bytes: int = 0
+    bytes: Count = 0
     chosen: bool = False
     note: str = ""
 
@@ -121,7 +126,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     runtime: str
-    bytes: int
+    bytes: Count
     agreement: float
     sqnr_db: float
     accuracy: float | None = None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from converter.errors import OutputUnwritable
 from converter.page import Timing, render
-from converter.report import decode_report
+from converter.report import EvaluationReport, decode_report
 from converter.report_files import report_files, write_full_report, write_page
 from tests.converter.page.reports import bare, full
 
@@ -58,3 +61,31 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputUnwritable, match="choose another --html"):
         write_page(tmp_path / "none" / "x.html", full())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("count", [-1, 1 << 54, 10**400, 0.5, "9"])
+def test_counts_that_cannot_be_reckoned_with_are_refused(count: object) -> None:
+    for path in (("figures", "bytes"), ("data", "evaluation_samples")):
+        made = json.loads(report_files(full())["report.json"])
+        made[path[0]][path[1]] = count
+        with pytest.raises(msgspec.MsgspecError):
+            decode_report(json.dumps(made).encode())
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 1 << 40))
+def test_any_figures_that_json_can_hold_make_a_page(figure: float, count: int) -> None:
+    def turn(value: object) -> object:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, float):
+            return figure
+        if isinstance(value, int):
+            return count
+        if isinstance(value, list):
+            return [turn(item) for item in value]
+        if isinstance(value, dict):
+            return {key: item if key == "schema" else turn(item) for key, item in value.items()}
+        return value
+
+    report = msgspec.convert(turn(msgspec.to_builtins(full())), EvaluationReport)
+    assert render(decode_report(report_files(report)["report.json"])) == render(report)
