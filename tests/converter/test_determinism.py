@@ -11,6 +11,7 @@ import pytest
 
 from contract.ids import digest_of
 from converter.convert import Converted, convert
+from tests.converter import models
 from tests.converter.conftest import Inputs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,24 @@ def test_another_process_writes_the_same_bytes(
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     assert output.read_bytes() == converted.path.read_bytes()
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "77"])
+def test_a_search_finds_the_same_in_another_process(
+    small: Inputs, tmp_path: Path, hash_seed: str
+) -> None:
+    models.save(small.model, models.classifier(imbalance=1e5))
+    here = convert(small.request(family="digits"))
+    assert len(here.report.candidates) > 1
+    output = tmp_path / "there.bundle"
+    paths = (small.model, small.calib, small.evaluation, output)
+    subprocess.run(
+        [sys.executable, "-c", CONVERT, *map(str, paths)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        check=True,
+    )
+    assert output.read_bytes() == here.path.read_bytes()
 
 
 def test_the_same_process_writes_the_same_bytes(
