@@ -27,7 +27,8 @@ KWS_SCALE, KWS_ZERO_POINT = np.float32(0.5847029089927673), 83
 class Task:
     """A float model as ONNX bytes, samples to calibrate on, and labelled samples to measure on.
 
-    `unseen`: from where on the labelled samples are none of the calibration.
+    `unseen`: from where on the labelled samples are none of the calibration. `every`: which of
+    them the conversion itself evaluates on, each n-th.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Task:
     samples: NDArray[np.float32]
     labels: NDArray[np.int64]
     unseen: int = 0
+    every: int = 1
 
 
 def load_tasks() -> list[Task]:
@@ -72,6 +74,7 @@ def spread_depthwise(calibration: int = 200) -> Task:
         depthwise.calibration(calibration).image,
         pictures.image,
         pictures.labels,
+        every=depthwise.COPIES,
     )
 
 

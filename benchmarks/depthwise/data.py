@@ -12,6 +12,8 @@ from examples.digits.data import Samples, load_splits
 SIZE = 24
 SCALE = 3
 NOISE = 0.45
+COPIES = 4
+"""Of each scan to evaluate on."""
 INPUT_NAME, OUTPUT_NAME = "image", "probabilities"
 
 
@@ -45,7 +47,7 @@ def calibration(count: int = 200) -> Pictures:
 def evaluation() -> Pictures:
     """2,400 pictures of scans that neither training nor calibration has seen."""
     splits = load_splits()
-    parts = [draw(splits.evaluation, 4, seed=21), draw(splits.live, 4, seed=22)]
+    parts = [draw(splits.evaluation, COPIES, seed=21), draw(splits.live, COPIES, seed=22)]
     return Pictures(
         np.concatenate([part.image for part in parts]),
         np.concatenate([part.labels for part in parts]),
