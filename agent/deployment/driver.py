@@ -174,7 +174,7 @@ class Deployer:
         asked = on.RollbackAsked(cause=cause, detail=detail or "asked for", at_ms=self._clock())
         if not self._apply(family, asked):
             raise PolicyRefused(
-                f"{family} is {state.stage.value} and has no earlier release to go back to"
+                f"{family} is {state.stage.value}: no earlier release to go back to"
             )
 
     def release_hold(self, family: str) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from agent.link.fetch_plan import Patience
-from tests.agent.deployment.releases import Released, make_release
+from tests.agent.deployment.releases import Released
 from tests.agent.wire import DEVICE, Hub, Link
-from tests.attacks.scene import Scene, remember
+from tests.attacks.bundles import new_release
+from tests.attacks.scene import Scene
 from tests.mosquitto import Authority, Mosquitto
 from tests.trust.ceremony import new_world
 
@@ -26,14 +27,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def v1(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    directory = tmp_path_factory.mktemp("v1")
-    return remember(make_release(directory, "1"), directory)
+    return new_release(tmp_path_factory.mktemp("v1"), "1")
 
 
 @pytest.fixture(scope="session")
 def v2(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    directory = tmp_path_factory.mktemp("v2")
-    return remember(make_release(directory, "2"), directory)
+    return new_release(tmp_path_factory.mktemp("v2"), "2")
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ from tests.agent.deployment.device import FAMILY, HARDWARE
 from tests.agent.deployment.releases import WIDTH, Released
 from tests.agent.deployment.simulators import InlineRunner
 from tests.agent.wire import DEVICE, Hub, Link
+from tests.attacks.bundles import bundle_of
 from tests.attacks.plane import LocalServer
 from tests.trust.ceremony import HOUR_MS, World
 
@@ -144,7 +145,7 @@ class Scene:
         """Sign a release with the offline keys and hand everything to the broker."""
         name = f"{FAMILY}-{released.manifest.version}.bundle"
         if not (self.world.directory / name).exists():
-            shutil.copy(released_path(released), self.world.directory / name)
+            shutil.copy(bundle_of(released), self.world.directory / name)
         self.world.publish(FAMILY, released.manifest.version)
         self.publish_blobs(released)
         self.publish_trust()
@@ -289,17 +290,3 @@ def _trial(
     assert report.result is not None
     assert report.cause is None
     return report.result
-
-
-_PATHS: dict[str, Path] = {}
-
-
-def remember(released: Released, directory: Path) -> Released:
-    """Where the release's bundle was written."""
-    _PATHS[released.digest] = directory / f"{FAMILY}-{released.manifest.version}.bundle"
-    return released
-
-
-def released_path(released: Released) -> Path:
-    """The release's bundle, unsigned."""
-    return _PATHS[released.digest]

@@ -109,3 +109,20 @@ def test_a_torn_manifest_or_chunk_list_is_fetched_again(layout: Layout, v1: Rele
     assert staging.chunk_list(ref) is not None
     (staging.directory / "chunks" / ref.chunks.digest).write_bytes(b"")
     assert staging.chunk_list(ref) is None
+
+
+def test_links_below_a_download_are_taken_away(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").symlink_to(tmp_path)
+    staged = tmp_path / "staged"
+    (staged / "files").mkdir(parents=True)
+    (staged / "files" / "model").symlink_to(outside / "victim")
+    (staged / "chunks").symlink_to(outside)
+    Staging(staged).discard_links()
+    assert [path.name for path in staged.rglob("*")] == ["files"]
+
+    (tmp_path / "link").symlink_to(outside)
+    Staging(tmp_path / "link").discard_links()
+    assert not (tmp_path / "link").is_symlink()
+    assert (outside / "kept").is_symlink()
