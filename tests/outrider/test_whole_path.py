@@ -98,6 +98,7 @@ def test_one_release_from_file_to_rollback(
     enrol_device(shell, processes)
     roll_out(shell, camera)
     look_around(shell)
+    change_keys(shell)
     steer(shell)
     take_back(shell)
     remove_device(shell)
@@ -183,6 +184,17 @@ def look_around(shell: Shell) -> None:
     assert "1 of 1 devices alive" in shell.ok("doctor")
     assert "r-none" in shell.refused("rollout", "show", "r-none")
     assert "cam-9" in shell.refused("device", "show", "cam-9")
+
+
+def change_keys(shell: Shell) -> None:
+    """New keys for the hub while it runs: the device follows, and the next rollout goes on them."""
+    shell.ok("hub new-keys hub")
+    assert "new online keys wait" in shell.ok("doctor")
+    shell.ok("keys rotate keys online --hub-keys hub/hub-keys.json --passphrase-file p")
+    shell.ok("keys renew keys digits --min-counter digits=1 --passphrase-file p")
+    assert "root 2" in shell.ok("publish", "keys/trust.json")
+    assert "new online keys wait" not in shell.ok("doctor")
+    until(lambda: shell.json("device", "show", "cam-1")["tuf_versions"].get("root") == 2)
 
 
 def steer(shell: Shell) -> None:
