@@ -26,8 +26,10 @@ from fleet.link import Link, LinkSettings
 from fleet.ports import Clock, HubServices
 from fleet.publisher import Publisher
 from fleet.retention import Retention
+from fleet.revocation import Revocation, refresh_list
 from fleet.setup import certificate_hosts, database_url
 from fleet.storage.database import open_storage
+from fleet.takeover import Broker
 from fleet.trust.repository import Repository
 from fleet.workers import Worker
 
@@ -65,10 +67,6 @@ def run_hub(
         storage = open_storage(database_url(directory))
         stack.callback(storage.close)
         files = write_broker_files(directory, config)
-        broker = None if external_broker else BrokerChild(files)
-        if broker is not None:
-            stack.callback(broker.stop)
-            broker.start()
         woken = threading.Event()
         link = Link(_link_settings(config, authority), woken, clock)
         services = HubServices(
@@ -80,14 +78,26 @@ def run_hub(
             link=link,
             clock=clock,
         )
+        refresh_list(services, clock())
+        broker = None if external_broker else BrokerChild(files)
+        if broker is not None:
+            stack.callback(broker.stop)
+            broker.start()
         publisher = Publisher(services, link, woken)
         intake = Intake(link, Ingest(storage), publisher.want, clock)
         stopping = threading.Event()
         retention = Retention(storage, clock, stopping.wait)
+        revocation = Revocation(
+            services,
+            Broker(local_address(config.broker_bind), config.broker_port),
+            broker.reload if broker is not None else lambda: None,
+            stopping.wait,
+        )
         workers = (
             Worker("ingest", intake.step),
             Worker("publisher", publisher.step, woken.set),
             Worker("retention", retention.step, stopping.set),
+            Worker("revocation", revocation.step, stopping.set),
         )
         stack.callback(link.stop)
         for worker in workers:

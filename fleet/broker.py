@@ -11,6 +11,7 @@ import logging
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +19,10 @@ import threading
 import time
 from pathlib import Path
 
-from fleet.broker_files import BrokerFiles, access_rules, configuration
+from fleet.broker_files import DIRECTORY, BrokerFiles, access_rules, configuration
 from fleet.ca import Authority
 from fleet.config import HubConfig
+from fleet.crl import crl_pem
 from fleet.errors import BrokerFailed, BrokerMissing, FleetError, PortInUse
 from fleet.files import write_whole
 
@@ -60,14 +62,17 @@ def find_mosquitto() -> Path:
 def write_broker_files(directory: Path, config: HubConfig) -> BrokerFiles:
     """Write the configuration and the ACL of the hub at `directory`, and say where they are."""
     files = BrokerFiles(
-        directory=directory / "mosquitto",
+        directory=directory / DIRECTORY,
         bind=config.broker_bind,
         port=config.broker_port,
         user=pwd.getpwuid(os.geteuid()).pw_name,
     )
     files.directory.mkdir(mode=0o700, exist_ok=True)
     write_whole(files.acl, access_rules().encode())
-    text = configuration(files, Authority(directory / "ca"))
+    authority = Authority(directory / "ca")
+    if not files.revoked.exists():  # the broker does not start without one
+        write_whole(files.revoked, crl_pem(authority.signer(), (), time.time_ns() // 1_000_000))
+    text = configuration(files, authority)
     write_whole(files.configuration, text.encode())
     return files
 
@@ -99,6 +104,8 @@ class BrokerChild:
         self._files = files
         self._stop = threading.Event()
         self._first = threading.Event()
+        self._answers = threading.Event()
+        """It is Mosquitto by now: the interpreter that becomes it would die of SIGHUP."""
         self._failure: Exception | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._program = Path()
@@ -121,6 +128,12 @@ class BrokerChild:
             if isinstance(self._failure, FleetError):
                 raise self._failure
             raise BrokerFailed(f"the broker cannot be started: {self._failure}") from self._failure
+
+    def reload(self) -> None:
+        """Make it read certificates, the revocation list and the ACL again; nobody is cut off."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.pid is not None and self._answers.is_set():
+                os.kill(self.pid, signal.SIGHUP)
 
     def stop(self) -> None:
         """Stop the child and the thread; returns when both are gone."""
@@ -157,6 +170,7 @@ class BrokerChild:
         self._child = child
         try:
             self._wait_until_it_answers(child)
+            self._answers.set()
             self._first.set()
             while not self._stop.is_set():
                 try:
@@ -167,6 +181,7 @@ class BrokerChild:
                 _LOG.error("the broker ended with code %d; starting it again", code)
                 return
         finally:
+            self._answers.clear()
             _end(child)
 
     def _wait_until_it_answers(self, child: subprocess.Popen[bytes]) -> None:

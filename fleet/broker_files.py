@@ -17,6 +17,7 @@ MAX_QUEUED_MESSAGES = 100_000
 """The default of 1,000 silently drops what a hub with many devices is sent at its start."""
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_INFLIGHT = 64
+DIRECTORY, REVOKED = "mosquitto", "revoked.crl"
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,19 @@ class BrokerFiles:
         return self.directory / "acl"
 
     @property
+    def revoked(self) -> Path:
+        """The certificate revocation list; read anew at SIGHUP."""
+        return self.directory / REVOKED
+
+    @property
     def log(self) -> Path:
         """Mosquitto's own words."""
         return self.directory / "mosquitto.log"
+
+
+def revocation_file(hub: Path) -> Path:
+    """Where the list of the hub in this directory is."""
+    return hub / DIRECTORY / REVOKED
 
 
 def configuration(files: BrokerFiles, authority: Authority) -> str:
@@ -69,6 +80,7 @@ set_tcp_nodelay true
 listener {files.port} {files.bind}
 protocol mqtt
 cafile {authority.trusted_file}
+crlfile {files.revoked}
 certfile {certificate}
 keyfile {key}
 tls_version tlsv1.2

@@ -33,6 +33,8 @@ SERVER_DAYS = 397
 DEVICE_DAYS = 90
 BACKDATE_MS = 3_600_000
 """Devices' clocks are a little off; a certificate is good from an hour ago."""
+BRIEF_DAYS = (BACKDATE_MS + 300_000) / DAY_MS
+"""Five minutes from now."""
 HUB_USER = "hub"
 
 
@@ -80,9 +82,9 @@ class Authority:
             INTERMEDIATE_DAYS,
             now_ms,
         )
-        self._write("root.key", _key_pem(root_key))
+        self._write("root.key", key_pem(root_key))
         self._write("root.crt", _pem(root))
-        self._write("intermediate.key", _key_pem(signer_key))
+        self._write("intermediate.key", key_pem(signer_key))
         self._write("intermediate.crt", _pem(signer))
         self._write("trusted.crt", _pem(root) + _pem(signer))
         self.issue_own(hosts, now_ms)
@@ -104,6 +106,11 @@ class Authority:
         usage = ExtendedKeyUsageOID.CLIENT_AUTH
         return self._issue(_name(device), key, usage, (), DEVICE_DAYS, now_ms)
 
+    def issue_brief(self, name: str, key: EllipticCurvePublicKey, now_ms: int) -> Issued:
+        """A client certificate in any name, for the hub's own use in the next minutes."""
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH
+        return self._issue(_name(name), key, usage, (), BRIEF_DAYS, now_ms)
+
     def root_pem(self) -> str:
         """What a device or an operator trusts."""
         return self.root_file.read_text()
@@ -117,7 +124,7 @@ class Authority:
         usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
         # A common name holds 64 characters; servers are known by their alternative names alone.
         issued = self._issue(_name(name[:64]), key.public_key(), usage, hosts, SERVER_DAYS, now_ms)
-        self._write(f"{file}.key", _key_pem(key))
+        self._write(f"{file}.key", key_pem(key))
         self._write(f"{file}.crt", issued.chain_pem.encode())
 
     def _issue(
@@ -126,10 +133,10 @@ class Authority:
         key: EllipticCurvePublicKey,
         usage: x509.ObjectIdentifier,
         hosts: Sequence[str],
-        days: int,
+        days: float,
         now_ms: int,
     ) -> Issued:
-        signer = self._signer()
+        signer = self.signer()
         builder = (
             _builder(subject, key, signer.certificate, days, now_ms)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -149,7 +156,8 @@ class Authority:
             not_after_ms=_ms(leaf.not_valid_after_utc),
         )
 
-    def _signer(self) -> Signer:
+    def signer(self) -> Signer:
+        """The intermediate; raises `HubUnreadable`."""
         path = self.directory / "intermediate.key"
         try:
             key = serialization.load_pem_private_key(path.read_bytes(), None)
@@ -200,7 +208,7 @@ def _builder(
     subject: x509.Name,
     key: EllipticCurvePublicKey,
     issuer: x509.Certificate | None,
-    days: int,
+    days: float,
     now_ms: int,
 ) -> x509.CertificateBuilder:
     """What every certificate has; the key identifiers are what strict verifiers insist on."""
@@ -251,7 +259,8 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: EllipticCurvePrivateKey) -> bytes:
+    """PKCS 8, unencrypted: the hub has to start without anyone at a keyboard."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

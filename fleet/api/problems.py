@@ -10,12 +10,21 @@ from contract.trust import SNAPSHOT, TIMESTAMP
 
 LOW_DISK_BYTES = 1 << 30
 DAY_MS = 86_400_000
+REVOCATION_LOW_MS = 60 * DAY_MS
+"""The list is made for 90 days, every day."""
+TAKEOVER_LATE_MS = 600_000
 """What was refused longer ago than this is history, and no problem of tonight."""
 
 
 def problems(status: Mapping[str, Any]) -> list[str]:
     """Worst first."""
-    return [*_broker(status), *_trust(status), *_rollouts(status), *_devices(status)]
+    return [
+        *_broker(status),
+        *_revocation(status),
+        *_trust(status),
+        *_rollouts(status),
+        *_devices(status),
+    ]
 
 
 def _broker(status: Mapping[str, Any]) -> list[str]:
@@ -27,6 +36,28 @@ def _broker(status: Mapping[str, Any]) -> list[str]:
         )
     if status["storage"]["free_bytes"] < LOW_DISK_BYTES:
         found.append("less than 1 GiB of disk is left: make room before the database cannot grow")
+    return found
+
+
+def _revocation(status: Mapping[str, Any]) -> list[str]:
+    revocation, now_ms, found = status["revocation"], status["at_ms"], []
+    ends_ms = revocation["ends_ms"]
+    if ends_ms is None or ends_ms < now_ms + REVOCATION_LOW_MS:
+        when = "cannot be read" if ends_ms is None else f"ends on {day(ends_ms)}"
+        found.append(
+            f"the broker's list of revoked certificates {when}, and should be made anew every day:"
+            " once it is over, no device can connect. The hub's log says what is wrong"
+        )
+    if revocation["enforced"] is False:
+        found.append(
+            "the broker lets a revoked certificate in: make it read mosquitto/revoked.crl"
+            " (`systemctl reload outrider-broker`)"
+        )
+    since_ms = revocation["sessions_since_ms"]
+    if since_ms is not None and since_ms < now_ms - TAKEOVER_LATE_MS:
+        found.append(
+            "the broker still holds a session of a device that was revoked: see the hub's log"
+        )
     return found
 
 

@@ -16,6 +16,7 @@ from fleet.api import shapes
 from fleet.api.access import Actor, Hub
 from fleet.api.problems import problems
 from fleet.ports import HubServices
+from fleet.revocation import standing
 from fleet.rollouts.loading import open_rollouts
 from fleet.seen_metadata import lost, read_seen
 from fleet.storage.schema import (
@@ -48,6 +49,7 @@ def status(hub: Hub, who: Actor) -> dict[str, Any]:
             "broker": asdict(hub.link.status()),
             "tuf": _tuf(hub, session, now_ms),
             "devices": _devices(session, now_ms),
+            "revocation": standing(hub, session),
             "rollouts": _rollouts(session),
             "releases": _count(session, Release.target),
             "events": _count(session, StoredEvent.id),

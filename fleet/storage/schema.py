@@ -88,7 +88,7 @@ class Device(Table):
     heartbeat_s: Mapped[int] = mapped_column(default=900)
     renewal_at_ms: Mapped[int | None]
     """The time of its last renewal request: an older one is a replay."""
-    takeover_since_ms: Mapped[int | None]
+    takeover_since_ms: Mapped[int | None] = mapped_column(index=True)
     """Since when its former session at the broker is owed its end; None: none is."""
 
 

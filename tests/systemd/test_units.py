@@ -13,6 +13,7 @@ from agent.identity import DIRECTORY, RECORD
 from agent.serving import server
 from agent.serving.settings import ServingSettings
 from agent.settings import STATE_DIR
+from fleet.broker_files import revocation_file
 from fleet.config import CONFIG_FILE
 from tests.systemd.units import DEVICE_UNITS, FOLDER, UNITS, Unit, read_unit, seconds
 
@@ -38,7 +39,21 @@ def device_unit(request: pytest.FixtureRequest) -> Unit:
 
 
 def test_there_are_no_other_units() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.service")) == sorted(UNITS)
+    found = sorted(path.stem for path in FOLDER.glob("*.service"))
+    assert found == sorted([*UNITS, "outrider-broker-reload"])
+
+
+def test_the_broker_is_reloaded_when_the_hub_writes_the_revocation_list() -> None:
+    path = Unit("path", (FOLDER / "outrider-broker-reload.path").read_text(encoding="utf-8"))
+    state = Path("/var/lib/outrider-hub")
+    assert path.all("Path", "PathChanged") == [str(revocation_file(state))]
+    assert path.one("Path", "Unit") == "outrider-broker-reload.service"
+    assert path.one("Install", "WantedBy") == "outrider-broker.service"
+    reload = read_unit("outrider-broker-reload")
+    assert reload.one("Service", "ExecStart").endswith("systemctl reload outrider-broker.service")
+    assert "-HUP" in read_unit("outrider-broker").one("Service", "ExecReload")
+    seen = read_unit("outrider-broker").all("Service", "BindReadOnlyPaths")
+    assert str(revocation_file(state).parent) in seen, "a file of its own would stay the old one"
 
 
 def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path) -> None:

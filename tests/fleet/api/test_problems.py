@@ -18,11 +18,19 @@ TUF: dict[str, Any] = {
     "new_keys_wait": False,
 }
 NOW = 1_800_000_000_000
+REVOCATION: dict[str, Any] = {
+    "ends_ms": NOW + 89 * DAY_MS,
+    "revoked": 0,
+    "enforced": True,
+    "checked_at_ms": NOW,
+    "sessions_since_ms": None,
+}
 WELL: dict[str, Any] = {
     "at_ms": NOW,
     "broker": {"connected": True},
     "storage": {"free_bytes": 10 * LOW_DISK_BYTES},
     "tuf": TUF,
+    "revocation": REVOCATION,
     "rollouts": {"open": []},
     "devices": {"enrolled": 3, "silent": 0, "on_hold": 0, "ahead": 0},
     "rejected": [],
@@ -39,6 +47,10 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
     [
         ({"broker": {"connected": False}}, "no connection to its broker"),
         ({"storage": {"free_bytes": 1}}, "less than 1 GiB"),
+        ({"revocation": REVOCATION | {"ends_ms": None}}, "list of revoked certificates cannot be"),
+        ({"revocation": REVOCATION | {"ends_ms": NOW + 9 * DAY_MS}}, "certificates ends on 2027"),
+        ({"revocation": REVOCATION | {"enforced": False}}, "systemctl reload outrider-broker"),
+        ({"revocation": REVOCATION | {"sessions_since_ms": NOW - DAY_MS}}, "still holds a session"),
         ({"tuf": TUF | {"versions": {}}}, "outrider keys init"),
         ({"tuf": TUF | {"expired": ["digits"]}}, "outrider keys renew DIR digits"),
         ({"tuf": TUF | {"soon": ["timestamp"]}}, "its log"),

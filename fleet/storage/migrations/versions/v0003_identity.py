@@ -26,3 +26,4 @@ def upgrade() -> None:
         ("enrolments", sa.Column("approved_at_ms", sa.BigInteger(), nullable=True)),
     ):
         op.add_column(table, column)
+    op.create_index("ix_devices_takeover_since_ms", "devices", ["takeover_since_ms"])

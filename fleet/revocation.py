@@ -1,0 +1,203 @@
+"""Keeps revoked devices out of the broker: the list that it reads, and the sessions that are on.
+
+The list is written anew when a device is revoked and once a day, long before it ends. Whether the
+broker heeds it is not assumed but tried, with a certificate that is on every list (the canary).
+Only then is the session of a revoked device ended, so that it cannot come back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from fleet.broker_files import revocation_file
+from fleet.ca import DAY_MS, Authority, key_pem
+from fleet.crl import RevocationList, crl_pem, read_crl
+from fleet.files import write_whole
+from fleet.ports import HubServices
+from fleet.storage.schema import Certificate, Device
+from fleet.takeover import Broker, TakeoverFailed, end_session, is_refused
+
+_LOG = logging.getLogger(__name__)
+CANARY = "hub-canary"
+STANDING_FILE = "revocation.json"
+LOOK_S = 1.0
+TRY_EVERY_MS = 60_000
+"""How often what did not succeed is tried again, and the broker is asked."""
+BATCH = 100
+ENFORCED_WITHIN = 5
+"""Looks in a row at whether the broker has read the new list."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """`run/revocation.json`: for the status."""
+
+    enforced: bool
+    """Whether the broker refused the canary."""
+    checked_at_ms: int
+
+
+def refresh_list(hub: HubServices, now_ms: int) -> bool:
+    """Write the list when it lacks somebody or is a day old; whether it was written."""
+    path = revocation_file(hub.directory)
+    authority = Authority(hub.directory / "ca")
+    with hub.storage.reading() as session:
+        revoked = _revoked(session, now_ms)
+    wanted = {serial for serial, _ in revoked} | {_canary_serial(authority)}
+    if _is_good(present_list(path), wanted, now_ms):
+        return False
+    key = generate_private_key(SECP256R1())
+    canary = authority.issue_device(CANARY, key.public_key(), now_ms)
+    certificate, key_file = authority.pair("canary")
+    data = crl_pem(authority.signer(), [*revoked, (canary.serial, now_ms)], now_ms)
+    write_whole(key_file, key_pem(key))
+    write_whole(certificate, canary.chain_pem.encode())
+    write_whole(
+        path, data
+    )  # last: without it, the canary is not on the list, and all is done again
+    return True
+
+
+def present_list(path: Path) -> RevocationList | None:
+    """None where there is none that can be read: then it is to be written."""
+    try:
+        return read_crl(path.read_bytes())
+    except (OSError, ValueError) as error:
+        _LOG.warning("%s: %s", path, error)
+        return None
+
+
+def owed_takeovers(session: Session) -> dict[str, int]:
+    """Device -> since when its session is owed its end."""
+    rows = session.execute(
+        select(Device.name, Device.takeover_since_ms)
+        .where(Device.takeover_since_ms.is_not(None))
+        .limit(BATCH)
+    )
+    return {name: since for name, since in rows if since is not None}
+
+
+def standing(hub: HubServices, session: Session) -> dict[str, object]:
+    """For `GET /status`."""
+    found = present_list(revocation_file(hub.directory))
+    oldest = session.scalar(select(func.min(Device.takeover_since_ms)))
+    try:
+        data = (hub.directory / "run" / STANDING_FILE).read_bytes()
+        said = msgspec.json.decode(data, type=Standing)
+    except (OSError, msgspec.MsgspecError):
+        said = None
+    return {
+        "ends_ms": found.ends_ms if found is not None else None,
+        "revoked": max(0, len(found.serials) - 1) if found is not None else 0,
+        "enforced": said.enforced if said is not None else None,
+        "checked_at_ms": said.checked_at_ms if said is not None else None,
+        "sessions_since_ms": oldest,
+    }
+
+
+class Revocation:
+    """One thread's work; `step` looks about once a second."""
+
+    def __init__(
+        self,
+        hub: HubServices,
+        broker: Broker,
+        reload: Callable[[], None],
+        wait: Callable[[float], object],
+    ) -> None:
+        """`reload` makes the broker read the list again, where the hub can."""
+        self._hub = hub
+        self._broker = broker
+        self._reload = reload
+        self._wait = wait
+        self._authority = Authority(hub.directory / "ca")
+        self._next_ms = 0
+
+    def step(self) -> None:
+        """Refresh the list, see that it is heeded, end what is owed its end."""
+        now_ms = self._hub.clock()
+        with self._hub.storage.reading() as session:
+            owed = owed_takeovers(session)
+        fresh = any(since >= self._next_ms - TRY_EVERY_MS for since in owed.values())
+        if now_ms >= self._next_ms or fresh or now_ms < self._next_ms - TRY_EVERY_MS:
+            self._next_ms = now_ms + TRY_EVERY_MS
+            self._enforce(owed, now_ms)
+        self._wait(LOOK_S)
+
+    def _enforce(self, owed: dict[str, int], now_ms: int) -> None:
+        written = refresh_list(self._hub, now_ms)
+        if written:
+            self._reload()
+        enforced = self._is_enforced(ENFORCED_WITHIN if written else 1)
+        if enforced is None:
+            return  # the broker is away, and every session with it
+        said = Standing(enforced, now_ms)
+        write_whole(self._hub.directory / "run" / STANDING_FILE, msgspec.json.encode(said))
+        if not enforced:
+            _LOG.error("the broker does not heed the revocation list: reload it")
+        for name, since in owed.items():
+            self._end(name, since, enforced, now_ms)
+
+    def _end(self, name: str, since_ms: int, enforced: bool, now_ms: int) -> None:
+        try:
+            end_session(self._broker, self._authority, name, now_ms)
+        except TakeoverFailed as error:
+            _LOG.error("the session of %s goes on: %s", name, error)
+            return
+        if not enforced:
+            return  # it comes back, and is ended again, until the broker has read the list
+        with self._hub.storage.session() as session:
+            mine = (Device.name == name, Device.takeover_since_ms == since_ms)
+            # The end of a session makes its will speak, on topics that were cleared before.
+            cleared = update(Device).where(*mine, Device.status == "revoked")
+            session.execute(cleared.values(published_epoch=None))
+            session.execute(update(Device).where(*mine).values(takeover_since_ms=None))
+        self._hub.link.wake()
+        _LOG.info("the broker holds no session of %s's former certificate", name)
+
+    def _is_enforced(self, looks: int) -> bool | None:
+        certificate, key = self._authority.pair("canary")
+        try:
+            for _ in range(looks):
+                if is_refused(
+                    self._broker, self._authority, certificate.read_bytes(), key.read_bytes()
+                ):
+                    return True
+                self._wait(0.2)
+        except OSError as error:
+            _LOG.warning("the broker cannot be asked about the revocation list: %s", error)
+            return None
+        return False
+
+
+def _is_good(present: RevocationList | None, wanted: set[str], now_ms: int) -> bool:
+    """Young, and nobody is missing. One of the future: the clock was put right since."""
+    if present is None or not wanted <= present.serials:
+        return False
+    return present.made_ms <= now_ms < present.made_ms + DAY_MS
+
+
+def _canary_serial(authority: Authority) -> str:
+    """Empty where there is none yet: no list has that."""
+    try:
+        certificate = x509.load_pem_x509_certificate(authority.pair("canary")[0].read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return f"{certificate.serial_number:x}"
+
+
+def _revoked(session: Session, now_ms: int) -> list[tuple[str, int]]:
+    """Those that have not ended yet, by a day at least: the others are refused for their age."""
+    rows = session.execute(
+        select(Certificate.serial, Certificate.revoked_at_ms)
+        .where(Certificate.revoked_at_ms.is_not(None))
+        .where(Certificate.not_after_ms > now_ms - DAY_MS)
+    )
+    return [(serial, at_ms) for serial, at_ms in rows if at_ms is not None]

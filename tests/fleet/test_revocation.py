@@ -1,0 +1,262 @@
+"""Revocation at a real Mosquitto: kept out, put out, and never everybody."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+
+from contract.topics import Channel
+from fleet import revocation
+from fleet.api.problems import REVOCATION_LOW_MS
+from fleet.assembly import RunningHub, system_clock
+from fleet.broker import BrokerChild, write_broker_files
+from fleet.broker_files import BrokerFiles, revocation_file
+from fleet.ca import DAY_MS, Authority, key_pem
+from fleet.crl import CRL_DAYS, crl_pem, read_crl
+from fleet.devices import remove_device
+from fleet.files import write_whole
+from fleet.ports import HubServices
+from fleet.revocation import STANDING_FILE, Revocation, refresh_list, standing
+from fleet.storage.schema import Certificate, Device
+from fleet.takeover import Broker, TakeoverFailed, end_session, is_refused
+from tests.fleet.harness import Device as Voice
+from tests.fleet.harness import connected, enrolled, until
+from tests.mosquitto import free_port
+
+
+def at(hub: HubServices) -> Broker:
+    return Broker(hub.config.broker_host, hub.config.broker_port)
+
+
+def kept_out(hub: HubServices, device: Voice) -> bool:
+    authority = Authority(hub.directory / "ca")
+    return is_refused(at(hub), authority, device.chain_pem.encode(), key_pem(device.key))
+
+
+def says(hub: HubServices) -> dict[str, object]:
+    with hub.storage.reading() as session:
+        return standing(hub, session)
+
+
+def serial(hub: HubServices, name: str) -> str:
+    with hub.storage.reading() as session:
+        return session.query(Certificate).filter_by(device=name).one().serial
+
+
+def test_a_live_session_of_a_removed_device_ends_and_does_not_come_back(
+    running: RunningHub, tmp_path: Path
+) -> None:
+    hub = running.services
+    removed, good = enrolled(hub, "cam-1"), enrolled(hub, "cam-2")
+    with connected(hub, removed, tmp_path) as gone, connected(hub, good, tmp_path) as other:
+        until(lambda: gone.client.is_connected() and other.client.is_connected())
+        lost: list[str] = []
+        other.client.on_disconnect = lambda *_: lost.append("cam-2")
+
+        remove_device(hub, "cam-1")
+
+        until(lambda: not gone.client.is_connected())
+        until(lambda: says(hub)["sessions_since_ms"] is None)
+        assert kept_out(hub, removed)
+        assert not kept_out(hub, good)
+        assert other.client.is_connected()
+        assert lost == []
+    assert serial(hub, "cam-1") in read_crl(revocation_file(hub.directory).read_bytes()).serials
+
+
+def test_the_will_of_a_removed_device_is_cleared_from_the_broker(
+    running: RunningHub, tmp_path: Path
+) -> None:
+    hub = running.services
+    removed, other = enrolled(hub, "cam-1"), enrolled(hub, "cam-2")
+    with connected(hub, removed, tmp_path) as gone:
+        gone.say(Channel.PRESENCE, removed.birth(), retain=True)
+        remove_device(hub, "cam-1")
+        until(lambda: says(hub)["sessions_since_ms"] is None)
+
+    def settled() -> bool:
+        with hub.storage.reading() as session:
+            return session.get_one(Device, "cam-1").published_epoch is not None
+
+    until(settled)
+    assert not kept_out(hub, other)
+
+
+def test_the_broker_of_a_running_hub_is_known_to_heed_the_list(running: RunningHub) -> None:
+    hub = running.services
+    until(lambda: says(hub)["enforced"] is True)
+    assert says(hub)["revoked"] == 0
+
+
+def test_the_hubs_own_connection_outlives_every_reload(running: RunningHub) -> None:
+    hub = running.services
+    since = hub.link.status().connected_since_ms
+    for name in ("cam-1", "cam-2"):
+        enrolled(hub, name)
+        remove_device(hub, name)
+        until(lambda: says(hub)["sessions_since_ms"] is None)
+    assert hub.link.status().connected_since_ms == since
+
+
+def test_an_expired_list_would_lock_good_devices_out_so_it_is_never_left_to_expire(
+    running: RunningHub,
+) -> None:
+    """Both halves: what Mosquitto does with an old list, and that the hub replaces one."""
+    hub = running.services
+    good = enrolled(hub, "cam-1")
+    assert running.broker is not None
+    authority = Authority(hub.directory / "ca")
+    old = crl_pem(authority.signer(), (), system_clock() - (CRL_DAYS + 1) * DAY_MS)
+    write_whole(revocation_file(hub.directory), old)
+    running.broker.reload()
+    until(lambda: kept_out(hub, good))
+
+    assert refresh_list(hub, system_clock())
+    running.broker.reload()
+    until(lambda: not kept_out(hub, good))
+
+
+@pytest.fixture
+def files(hub: HubServices) -> BrokerFiles:
+    return write_broker_files(hub.directory, hub.config)
+
+
+def test_the_list_is_made_anew_each_day_long_before_it_ends(hub: HubServices) -> None:
+    now_ms = system_clock()
+    assert refresh_list(hub, now_ms)
+    assert not refresh_list(hub, now_ms + DAY_MS - 1)
+    assert refresh_list(hub, now_ms + DAY_MS)
+    ends_ms = says(hub)["ends_ms"]
+    assert isinstance(ends_ms, int)
+    assert ends_ms > now_ms + REVOCATION_LOW_MS + 7 * DAY_MS, "the alarm comes long after that"
+
+
+def test_a_clock_that_was_put_back_makes_the_list_anew(hub: HubServices) -> None:
+    now_ms = system_clock()
+    assert refresh_list(hub, now_ms + 30 * DAY_MS)
+    assert refresh_list(hub, now_ms)
+
+
+@pytest.mark.parametrize("content", [b"", b"no list", b"-----BEGIN X509 CRL-----\nAAAA\n"])
+def test_a_damaged_list_is_made_anew(hub: HubServices, content: bytes) -> None:
+    refresh_list(hub, system_clock())
+    revocation_file(hub.directory).write_bytes(content)
+    assert says(hub)["ends_ms"] is None
+    assert refresh_list(hub, system_clock())
+    assert says(hub)["ends_ms"] is not None
+
+
+def test_a_canary_that_is_not_on_the_list_is_replaced(hub: HubServices) -> None:
+    """Power went between the two files."""
+    refresh_list(hub, system_clock())
+    before = revocation_file(hub.directory).read_bytes()
+    refresh_list(hub, system_clock() + DAY_MS)
+    write_whole(revocation_file(hub.directory), before)
+    assert refresh_list(hub, system_clock())
+
+
+def test_ended_certificates_leave_the_list(hub: HubServices) -> None:
+    enrolled(hub, "cam-1")
+    remove_device(hub, "cam-1")
+    now_ms = system_clock()
+    refresh_list(hub, now_ms)
+    assert says(hub)["revoked"] == 1
+    refresh_list(hub, now_ms + 92 * DAY_MS)
+    assert says(hub)["revoked"] == 0
+
+
+def test_list_and_canary_are_private(hub: HubServices) -> None:
+    refresh_list(hub, system_clock())
+    certificate, key = Authority(hub.directory / "ca").pair("canary")
+    for path in (revocation_file(hub.directory), certificate, key):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+class Waits:
+    """Counts the waiting and does none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, _seconds: float) -> None:
+        self.count += 1
+
+
+@pytest.fixture
+def deaf(hub: HubServices, files: BrokerFiles) -> Iterator[tuple[HubServices, BrokerChild]]:
+    """A broker of its own, which nobody tells to read anything again."""
+    refresh_list(hub, hub.clock())
+    child = BrokerChild(files)
+    child.start()
+    yield hub, child
+    child.stop()
+
+
+def test_a_broker_that_does_not_reload_is_found_out_and_the_end_stays_owed(
+    deaf: tuple[HubServices, BrokerChild], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub, child = deaf
+    monkeypatch.setattr("fleet.takeover.REFUSAL_WAIT_S", 0.3)
+    device = enrolled(hub, "cam-1")
+    worker = Revocation(hub, at(hub), lambda: None, Waits())
+    with connected(hub, device, tmp_path) as session:
+        until(session.client.is_connected)
+        cut: list[int] = []
+        session.client.on_disconnect = lambda *_: cut.append(1)
+        remove_device(hub, "cam-1")
+        worker.step()
+        assert says(hub)["enforced"] is False
+        assert says(hub)["sessions_since_ms"] is not None
+        until(lambda: bool(cut))  # ended all the same
+
+    child.reload()
+    until(lambda: kept_out(hub, device))
+    worker._next_ms = 0
+    worker.step()
+    assert (says(hub)["enforced"], says(hub)["sessions_since_ms"]) == (True, None)
+
+
+def test_a_broker_that_is_away_is_asked_again_later(hub: HubServices) -> None:
+    enrolled(hub, "cam-1")
+    remove_device(hub, "cam-1")
+    Revocation(hub, Broker("localhost", free_port()), lambda: None, Waits()).step()
+    assert says(hub)["sessions_since_ms"] is not None
+    assert not (hub.directory / "run" / STANDING_FILE).exists()
+
+
+def test_what_nobody_can_read_of_the_standing_is_unknown(hub: HubServices) -> None:
+    (hub.directory / "run" / STANDING_FILE).write_bytes(b"{")
+    assert says(hub)["enforced"] is None
+    good = revocation.Standing(enforced=True, checked_at_ms=1)
+    (hub.directory / "run" / STANDING_FILE).write_bytes(msgspec.json.encode(good))
+    assert says(hub)["enforced"] is True
+
+
+def test_nobody_but_the_hubs_ca_takes_a_session_over(
+    running: RunningHub, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    hub = running.services
+    device = enrolled(hub, "cam-1")
+    stranger = Authority(tmp_path_factory.mktemp("stranger"))
+    stranger.create("stranger", ["localhost"], system_clock())
+    # It trusts this hub's broker, and shows a certificate of its own CA.
+    stranger.root_file.write_text(Authority(hub.directory / "ca").root_pem())
+    with connected(hub, device, tmp_path) as session:
+        until(session.client.is_connected)
+        with pytest.raises(TakeoverFailed):
+            end_session(at(hub), stranger, "cam-1", system_clock())
+        assert session.client.is_connected()
+
+
+def test_a_list_reads_back(hub: HubServices) -> None:
+    authority = Authority(hub.directory / "ca")
+    now_ms = system_clock()
+    issued = authority.issue_device("x", generate_private_key(SECP256R1()).public_key(), now_ms)
+    found = read_crl(crl_pem(authority.signer(), [(issued.serial, now_ms)], now_ms))
+    assert found.serials == {issued.serial}
+    assert found.made_ms == now_ms
