@@ -13,10 +13,10 @@ ROOMS := $(wildcard contract model converter agent fleet outrider tests examples
 PINS := constraints/packages.txt
 LOCKER := .make/locker
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test test-heavy check format lock lock-heavy clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 setup:  ## Make .venv from the pinned packages; installs python3-venv and mosquitto when missing
 	@.ci/setup
@@ -26,6 +26,9 @@ demo: setup  ## The whole path on real parts, in under 2 minutes. ARGS="--agents
 
 test: setup  ## Run the tests. ARGS="tests/contract -k golden", ARGS="-n 2"
 	$(BIN)/python -m pytest $(ARGS)
+
+test-heavy:  ## Run the tests that need TensorFlow or torch, in environments of their own (4 GB)
+	@.ci/heavy $(ARGS)
 
 check: setup  ## Format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
@@ -47,6 +50,13 @@ lock: $(LOCKER)  ## Pin the packages again after a change of pyproject.toml. ARG
 	    --custom-compile-command "make lock" --output-file $(PINS) $(ARGS)
 	@! grep -nE '://|^ *-' $(PINS) | grep -v -- '--hash=sha256:' || \
 	    { echo "$(PINS) names an index or a file: see your configuration of uv" >&2; exit 1; }
+
+# torch's pins are pip's: `pip freeze` of an environment that its builds were found for.
+lock-heavy: $(LOCKER)  ## Pin TensorFlow's environment again. ARGS="--upgrade"
+	$(LOCKER)/bin/uv pip compile --quiet pyproject.toml --extra keras --extra dev \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraint $(PINS) \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command "make lock-heavy" --output-file constraints/heavy-tf.txt $(ARGS)
 
 $(LOCKER): constraints/locker.txt
 	rm -rf $@

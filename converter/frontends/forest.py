@@ -89,7 +89,7 @@ def _smaller(
 
 def _sizes(rounds: int) -> list[int]:
     spread = np.linspace(0, rounds, STEPS + 1)[1:-1]
-    return sorted({max(1, round(float(size))) for size in spread})
+    return sorted({max(1, round(float(size))) for size in spread} - {rounds})
 
 
 class _Ensemble:

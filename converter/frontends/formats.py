@@ -106,6 +106,9 @@ def _members(path: Path) -> set[str]:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise SourceDamaged(f"{path}: the archive is damaged ({error}); save it again") from error
+    # Of a truncated archive that holds another one, zipfile finds the inner one, further in.
+    if min((member.header_offset for member in members), default=1) != 0:
+        raise SourceDamaged(f"{path}: the archive is truncated; save it again")
     total = sum(member.file_size for member in members)
     if len(members) > MAX_FILES or total > MAX_UNPACKED:
         raise ModelUnreadable(

@@ -92,7 +92,9 @@ def _export_old(path: Path, folder: Path, first: Exception) -> list[str]:
         import tensorflow as tf
         import tf_keras
     except ImportError:
-        raise _unreadable(first) from first
+        refusal = _unreadable(first)
+        hint = "for an old file: pip install --no-deps tf-keras"
+        raise Refusal(refusal.kind, f"{refusal}; {hint}") from first
     try:
         model = tf_keras.models.load_model(path, compile=False)
     except Refusal:

@@ -1,0 +1,1 @@
+"""TensorFlow's formats through the converter: run by `make test-heavy`, skipped elsewhere."""

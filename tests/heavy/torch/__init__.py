@@ -1,0 +1,1 @@
+"""PyTorch's formats through the converter: run by `make test-heavy`, skipped elsewhere."""
