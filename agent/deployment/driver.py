@@ -173,9 +173,7 @@ class Deployer:
         require_above_floor(self._journal, state)
         asked = on.RollbackAsked(cause=cause, detail=detail or "asked for", at_ms=self._clock())
         if not self._apply(family, asked):
-            raise PolicyRefused(
-                f"{family} is {state.stage.value}: no earlier release to go back to"
-            )
+            raise PolicyRefused(f"{family} is {state.stage.value}: there is no earlier release")
 
     def release_hold(self, family: str) -> None:
         """Lift the hold that a rollback set. Raises `PolicyRefused` when there is none."""
