@@ -25,6 +25,7 @@ from converter.extras import Extra, float_extra, half_extra, tflite_extra, with_
 from converter.finish import finish
 from converter.frontends.formats import detect
 from converter.frontends.loading import Opened, open_model
+from converter.frontends.onnx2tf import to_tflite
 from converter.frontends.sources import SourceOptions
 from converter.int8 import Int8Model, Int8Workshop
 from converter.latency import Latency, measure_latency
@@ -184,12 +185,14 @@ def _others(
 ) -> tuple[list[Extra], list[Extra]]:
     """The variants in front of `onnx-int8`, and those behind it."""
     before = [half_extra(request, model, reference, data)] if request.with_cuda else []
-    behind = []
-    if opened.sources.tflite is not None:
-        made = tflite_extra(
-            request, opened.sources.tflite, reference, source.inputs, data, lambda share: None
+    behind, tflite = [], opened.sources.tflite
+    if tflite is None and (request.with_tflite or request.onnx2tf_python is not None):
+        options = _source_options(request)
+        tflite = to_tflite(source, compact(model), data.calibration, options)
+    if tflite is not None:
+        behind.append(
+            tflite_extra(request, tflite, reference, source.inputs, data, lambda share: None)
         )
-        behind.append(made)
     return before, behind
 
 
