@@ -74,7 +74,7 @@ def release_report(hub: HubServices, target: str) -> bytes:
     with hub.storage.reading() as session:
         release = find_release(session, target)
     try:
-        with open_bundle(_kept(hub, release.family, release.version)) as bundle:
+        with open_bundle(kept_bundle(hub, release.family, release.version)) as bundle:
             ours = digest_of(bundle.manifest_bytes) == release.digest
             for ref in bundle.manifest.hub_files if ours else ():
                 if ref.path == REPORT_FILE and ref.length <= MAX_REPORT_BYTES:
@@ -137,7 +137,7 @@ def _store(
     custom: ReleaseCustom,
 ) -> Release:
     manifest = bundle.manifest
-    kept = _kept(hub, manifest.family, manifest.version)
+    kept = kept_bundle(hub, manifest.family, manifest.version)
     release = Release(
         target=manifest.target,
         family=manifest.family,
@@ -163,8 +163,9 @@ def _store(
     return release
 
 
-def _kept(hub: HubServices, family: str, version: str) -> Path:
-    return hub.directory / "bundles" / f"{family}-{version}.bundle"
+def kept_bundle(hub: HubServices, family: str, version: str) -> Path:
+    """Where a release's bundle stands. No name has a "_", so no two releases share a file."""
+    return hub.directory / "bundles" / f"{family}_{version}.bundle"
 
 
 def _keep(path: Path, kept: Path) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from contract.manifest import decode_manifest
 from fleet.errors import BundleRefused, ReleaseConflict, ReleaseNotFound
 from fleet.ports import HubServices
-from fleet.releases import find_release, list_releases, publish_bundle
+from fleet.releases import find_release, kept_bundle, list_releases, publish_bundle
 from fleet.storage.schema import Blob
 from fleet.trust.errors import TrustRefused, VersionConflict
 from model.archive import open_bundle, with_trust
@@ -47,7 +47,7 @@ def test_a_published_release_is_stored_with_all_that_devices_need(
             payload = hub.blobs.get(digest)
             assert unframe(payload, len(data), digest) == data
             assert sizes[digest] == len(payload)
-    kept = hub.directory / "bundles" / "digits-1.bundle"
+    kept = hub.directory / "bundles" / "digits_1.bundle"
     assert kept.read_bytes() == path.read_bytes()
     assert isinstance(hub.link, SilentLink)
     assert hub.link.woken == 1
@@ -109,7 +109,7 @@ def test_signatures_that_came_too_late_are_a_conflict_and_leave_nothing(
 
     assert stored_blobs(hub) == before
     assert releases(hub) == ["digits/1"]
-    assert not (hub.directory / "bundles" / "digits-2.bundle").exists()
+    assert not (hub.directory / "bundles" / "digits_2.bundle").exists()
 
 
 def test_an_unsigned_bundle_is_refused_and_leaves_nothing(hub: HubServices, tmp_path: Path) -> None:
@@ -201,3 +201,7 @@ def test_releases_are_listed_oldest_first(hub: HubServices, hub_directory: HubDi
 def test_a_release_that_is_not_there_is_named_as_people_write_it(hub: HubServices) -> None:
     with hub.storage.reading() as session, pytest.raises(ReleaseNotFound, match="digits:9"):
         find_release(session, "digits/9")
+
+
+def test_two_releases_whose_names_run_together_keep_their_own_bundles(hub: HubServices) -> None:
+    assert kept_bundle(hub, "a", "b-1") != kept_bundle(hub, "a-b", "1")

@@ -63,7 +63,7 @@ def test_a_bundle_that_was_altered_or_lost_at_the_hub_gives_no_page(
     api: TestClient, hub: HubServices, hub_directory: HubDirectory
 ) -> None:
     api.post("releases", content=with_page(hub_directory).read_bytes())
-    kept = hub.directory / "bundles" / "digits-1.bundle"
+    kept = hub.directory / "bundles" / "digits_1.bundle"
     data = kept.read_bytes()
     kept.write_bytes(data.replace(b"alert(1)", b"alert(2)"))
     assert api.get("releases/digits/1/report").status_code == 404
