@@ -35,6 +35,13 @@ def test_every_layer_of_the_int8_model_runs_in_integers(tmp_path: Path) -> None:
     assert found.activations == "uint8"
 
 
+def test_layers_that_stay_float_are_named_with_their_activation_built_in(tmp_path: Path) -> None:
+    found = audit(compact(models.classifier(norm=False)), tmp_path, ["first", "second", "last"])
+    assert found.integer == 0
+    assert found.floating == 3
+    assert {"first", "second"} <= set(found.left_float)
+
+
 def test_a_file_that_the_runtime_refuses_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelFailed) as caught:
         audit(b"not a model", tmp_path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from converter.canonical import canonicalise, require_same
+from converter.canonical import canonicalise, fix_batch, require_same
 from converter.errors import ModelChanged, UnsupportedOpset
 from converter.source import read_source
 from tests.converter import models
@@ -90,6 +91,57 @@ def test_the_source_itself_is_not_changed(tmp_path: Path) -> None:
 def test_rounding_is_no_change() -> None:
     answers = models.images(3)
     require_same({"y": answers}, {"y": answers + np.float32(1e-5)})
+
+
+def pooled(kernel: list[int], **attributes: Any) -> onnx.ModelProto:
+    """Convolution, an average over `kernel`, flattened; 6 channels of 6 x 6."""
+    return models.model(
+        [
+            helper.make_node("Conv", ["image", "w"], ["c"]),
+            helper.make_node("AveragePool", ["c"], ["p"], kernel_shape=kernel, **attributes),
+            helper.make_node("Flatten", ["p"], ["y"]),
+        ],
+        [models.tensor("image", "N", 1, 8, 8)],
+        [models.tensor("y", "N", "F")],
+        [models.weight("w", 6, 1, 3, 3)],
+    )
+
+
+def test_an_average_over_the_whole_picture_is_a_global_one(tmp_path: Path) -> None:
+    made = pooled([6, 6])
+    found = canonical(tmp_path, made)
+    assert "GlobalAveragePool" in kinds(found)
+    images = models.images(5)
+    np.testing.assert_allclose(
+        models.run(found, image=images)[0], models.run(made, image=images)[0], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "made",
+    [pooled([2, 2]), pooled([6, 6], pads=[1, 1, 1, 1]), pooled([6, 6], auto_pad="SAME_UPPER")],
+)
+def test_other_averages_stay_as_they_are(tmp_path: Path, made: onnx.ModelProto) -> None:
+    assert "AveragePool" in kinds(canonical(tmp_path, made))
+
+
+def test_nodes_have_names_of_their_own(tmp_path: Path) -> None:
+    names = [node.name for node in canonical(tmp_path, models.classifier()).graph.node]
+    assert all(names)
+    assert len(set(names)) == len(names)
+
+
+def test_a_batch_of_one_is_fixed_when_asked(tmp_path: Path) -> None:
+    source = fix_batch(read_source(models.save(tmp_path / "in.onnx", models.classifier())))
+    assert source.batch == 1
+    found = canonicalise(source, tmp_path)
+    assert found.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+    image = models.images(1)
+    np.testing.assert_allclose(
+        models.run(found, image=image)[0],
+        models.run(models.classifier(), image=image)[0],
+        atol=1e-5,
+    )
 
 
 def test_outputs_of_every_kind_compare() -> None:

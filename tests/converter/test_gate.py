@@ -6,7 +6,8 @@ import pytest
 
 from converter.errors import CalibrationMismatch, CalibrationOutlier
 from converter.evaluate import Comparison
-from converter.gate import MAX_REASON, decide, overrule, why_failed, why_useless
+from converter.gate import MAX_REASON, decide, overrule, why_failed, why_slow, why_useless
+from converter.latency import Latency
 
 
 def measured(
@@ -80,6 +81,22 @@ def test_a_float_model_no_better_than_a_constant_is_useless() -> None:
 )
 def test_other_baselines_are_taken_as_they_are(comparison: Comparison) -> None:
     assert why_useless(comparison) is None
+
+
+@pytest.mark.parametrize(
+    ("int8_ms", "ratio", "slow"), [(0.8, 1.0, False), (1.0, 1.0, False), (1.2, 1.0, True)]
+)
+def test_an_int8_model_that_takes_too_long_is_an_objection(
+    int8_ms: float, ratio: float, slow: bool
+) -> None:
+    found = why_slow(Latency(int8_ms, 1.0, rounds=9), ratio)
+    assert (found is not None) is slow
+    if slow:
+        assert "1.20 times as long as float32 where 1 is allowed" in str(found)
+
+
+def test_without_a_limit_no_model_is_too_slow() -> None:
+    assert why_slow(Latency(9.0, 1.0, rounds=9), None) is None
 
 
 def test_without_objections_nothing_is_recorded_as_forced() -> None:
