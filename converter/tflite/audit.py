@@ -9,18 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converter.audit import Audit
 from converter.tflite.flatbuffer import parse
-from converter.tflite.source import operators
+from converter.tflite.source import LAYERS, operators
 
-LAYERS = frozenset(
-    {
-        schema.BuiltinOperator.BATCH_MATMUL,
-        schema.BuiltinOperator.CONV_2D,
-        schema.BuiltinOperator.CONV_3D,
-        schema.BuiltinOperator.DEPTHWISE_CONV_2D,
-        schema.BuiltinOperator.FULLY_CONNECTED,
-        schema.BuiltinOperator.TRANSPOSE_CONV,
-    }
-)
 _OPERAND = {schema.BuiltinOperator.TRANSPOSE_CONV: 2}
 """Which input holds the activations, where it is not the first."""
 

@@ -12,12 +12,12 @@ from converter.errors import NothingToQuantise
 from converter.evaluate import compare
 from converter.outputs import find_classes
 from converter.samples import Samples
-from converter.tflite.audit import LAYERS, audit_tflite
+from converter.tflite.audit import audit_tflite
 from converter.tflite.compact import compact
 from converter.tflite.flatbuffer import parse
 from converter.tflite.quantise import Settings, calibrate, quantise
 from converter.tflite.runner import TfliteRunner, real
-from converter.tflite.source import TfliteModel, operators
+from converter.tflite.source import LAYERS, TfliteModel, operators
 
 CANDIDATES = (
     Settings("minimum and maximum"),

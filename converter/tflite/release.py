@@ -21,6 +21,7 @@ from converter.report import (
     Candidate,
     EvaluationReport,
     FusionAudit,
+    LayerError,
     ModelFigures,
     Quantiser,
     VariantReport,
@@ -28,6 +29,7 @@ from converter.report import (
 from converter.reporting import Measured, confusion, coverage, data_summary
 from converter.request import ConvertRequest
 from converter.tflite.int8 import TfliteInt8, make_tflite_int8
+from converter.tflite.layers import layer_errors
 from converter.tflite.runner import TfliteRunner, real
 from converter.tflite.source import TfliteModel
 
@@ -41,6 +43,7 @@ class TfliteVariant:
     made: TfliteInt8
     runner: TfliteRunner
     measured: Measured
+    layers: tuple[LayerError, ...] = ()
 
 
 def make_variant(
@@ -59,7 +62,8 @@ def make_variant(
     if classes is not None and data.calibration.labels is not None:
         check_labels(data.calibration.labels, classes.shape[-1])
     comparison = compare(expected, answers, data.evaluation.labels, classes)
-    return TfliteVariant(made, runner, Measured(comparison, expected, answers, classes))
+    layers = tuple(layer_errors(model, made.data, data.evaluation))
+    return TfliteVariant(made, runner, Measured(comparison, expected, answers, classes), layers)
 
 
 def artifact(variant: TfliteVariant, data: Data, bytes_float32: int) -> bundle.Artifact:
@@ -107,6 +111,7 @@ def variant_report(variant: TfliteVariant, data: Data) -> VariantReport:
         agreement=comparison.agreement,
         sqnr_db=comparison.sqnr_db,
         accuracy=comparison.accuracy,
+        layers=list(variant.layers),
         fusion=FusionAudit(
             integer=found.integer, floating=found.floating, left_float=list(found.left_float)
         ),

@@ -40,8 +40,8 @@ class TfliteRunner:
             raise ModelFailed(f"LiteRT does not load the model: {first_line(error)}") from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        self.inputs = [_spec(detail) for detail in inputs]
-        self.output_specs = [_spec(detail) for detail in outputs]
+        self.inputs = [described(detail) for detail in inputs]
+        self.output_specs = [described(detail) for detail in outputs]
         self.outputs = [spec.name for spec in self.output_specs]
         self._places = {d["name"]: d["index"] for d in (*inputs, *outputs)}
         self._rows = 1
@@ -106,7 +106,8 @@ def require_loadable(data: bytes, name: str) -> None:
         ) from error
 
 
-def _spec(detail: dict[str, Any]) -> TensorSpec:
+def described(detail: dict[str, Any]) -> TensorSpec:
+    """The spec of an interpreter's input or output."""
     scale, zero_point = detail["quantization"]
     return TensorSpec(
         name=detail["name"],

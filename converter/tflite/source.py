@@ -40,7 +40,18 @@ ELEMENT_TYPES: dict[int, DType] = {
 }
 _QUANTISED = frozenset({schema.BuiltinOperator.QUANTIZE, schema.BuiltinOperator.DEQUANTIZE})
 _FOREIGN = frozenset({schema.BuiltinOperator.CUSTOM, schema.BuiltinOperator.DELEGATE})
-_OPERATORS = {
+LAYERS = frozenset(
+    {
+        schema.BuiltinOperator.BATCH_MATMUL,
+        schema.BuiltinOperator.CONV_2D,
+        schema.BuiltinOperator.CONV_3D,
+        schema.BuiltinOperator.DEPTHWISE_CONV_2D,
+        schema.BuiltinOperator.FULLY_CONNECTED,
+        schema.BuiltinOperator.TRANSPOSE_CONV,
+    }
+)
+"""Where nearly all work is done."""
+_OPERATORS: dict[int, str] = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
 }
 
@@ -54,6 +65,8 @@ class TfliteModel:
     digest: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    layers: tuple[str, ...] = ()
+    """What the exporter called the convolutions and matrix products, in their order."""
 
     @property
     def batch(self) -> int:
@@ -72,15 +85,32 @@ def check_tflite(data: bytes, name: str) -> TfliteModel:
         )
     _refuse_operators(model, name)
     _refuse_tensors(model, name)
+    layers = _layer_names(model)
     inputs, outputs = _name_boundary(model, name)
     _number_inside(model)
-    return TfliteModel(name, pack(model), digest_of(data), inputs, outputs)
+    return TfliteModel(name, pack(model), digest_of(data), inputs, outputs, layers)
+
+
+def operator_name(code: int) -> str:
+    """`CONV_2D`, `FULLY_CONNECTED`, ..."""
+    return _OPERATORS.get(code, str(code))
 
 
 def operators(model: Any) -> list[tuple[int, Any]]:
     """(builtin operator, `OperatorT`) of the one graph, in order."""
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     return [(codes[node.opcodeIndex], node) for node in model.subgraphs[0].operators or []]
+
+
+def _layer_names(model: Any) -> tuple[str, ...]:
+    """The first of the names that a fused layer bears, without the graph's path."""
+    tensors = model.subgraphs[0].tensors
+    names = [
+        (tensors[node.outputs[0]].name or b"").split(b";")[0].decode(errors="replace")
+        for code, node in operators(model)
+        if code in LAYERS
+    ]
+    return tuple(name[:80] for name in names)
 
 
 def _refuse_operators(model: Any, name: str) -> None:
