@@ -6,6 +6,7 @@ next call goes on at the chunk. Decides nothing about the deployment; errors car
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,8 @@ def fetch_release(
     parts.tally.bytes_full = float(plan.full_bytes)
     _make_room(parts, family, plan, staging, pinned)
     staging.prepare(plan)
-    _fill(parts, staging, plan, wanted.target, cancelled, progressed)
+    with contextlib.closing(staging):
+        _fill(parts, staging, plan, wanted.target, cancelled, progressed)
     if not cancelled():
         staging.sync(plan)
     return variant.name

@@ -82,16 +82,24 @@ class _Fetch:
         self._target = target
         self._monotonic = monotonic
         self._generation = -1
+        self._looked = 0.0
         self._finished: list[str] = []
         self._received = 0
 
     def run(self, sink: Sink, cancelled: Callable[[], bool]) -> int:
         while not self._plan.done and not cancelled():
-            if self._is_connected(cancelled):
+            if self._is_connected(sink, cancelled):
                 self._send(self._plan.fill(self._monotonic()))
                 self._take_one(sink)
-                self._send(self._plan.overdue(self._monotonic()))
+                self._look()
         return self._received
+
+    def _look(self) -> None:
+        """At deadlines: now and then, since chunks come by the thousand."""
+        now = self._monotonic()
+        if now - self._looked >= _LOOK_S:
+            self._looked = now
+            self._send(self._plan.overdue(now))
 
     def leave(self) -> None:
         """Unsubscribe from whatever is still open."""
@@ -100,7 +108,7 @@ class _Fetch:
             self._connection.unsubscribe(self._finished[at : at + MAX_TOPICS_PER_SUBSCRIBE])
         self._finished = []
 
-    def _is_connected(self, cancelled: Callable[[], bool]) -> bool:
+    def _is_connected(self, sink: Sink, cancelled: Callable[[], bool]) -> bool:
         """Wait out an interruption; asks again for what was open. False when cancelled."""
         limit_s = self._plan.patience.reconnect_s
         deadline = self._monotonic() + limit_s
@@ -112,14 +120,19 @@ class _Fetch:
         generation = self._connection.generation
         if generation != self._generation:
             self._generation = generation
+            while self._take_one(sink, 0.0):
+                pass  # what came before the interruption must not be asked for again
             self._send(self._plan.reconnected(self._monotonic()))
         return True
 
-    def _take_one(self, sink: Sink) -> None:
-        taken = self._collector.take(_LOOK_S)
-        if taken is None:
-            return
-        topic, payload = taken
+    def _take_one(self, sink: Sink, wait_s: float = _LOOK_S) -> bool:
+        """Whether anything had arrived."""
+        taken = self._collector.take(wait_s)
+        if taken is not None:
+            self._accept(*taken, sink)
+        return taken is not None
+
+    def _accept(self, topic: str, payload: bytes, sink: Sink) -> None:
         digest = parse_topic(topic).name
         ask = self._plan.open.get(digest)
         if ask is None:

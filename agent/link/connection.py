@@ -28,6 +28,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.link.backoff import Backoff
+from agent.link.loop import NetworkLoop
 from agent.link.router import MAX_METADATA_BYTES
 
 _LOG = logging.getLogger(__name__)
@@ -184,12 +185,14 @@ class Connection:
 
     def _one_session(self) -> None:
         client = self._new_client()
+        loop = NetworkLoop(client)
         try:
             self._connect(client)
             while not self._abandon.is_set():
-                if client.loop(1.0) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                if loop.turn(1.0) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
                     return
         finally:
+            loop.close()
             # Cut, not closed in order: leaving without a farewell must let the will speak.
             still_open = client.socket()
             if still_open is not None:
@@ -204,8 +207,6 @@ class Connection:
         client.will_set(end.will.topic, end.will.payload, qos=1, retain=end.will.retain)
         client.max_inflight_messages_set(_MAX_UNACKNOWLEDGED)
         client.max_queued_messages_set(_MAX_QUEUED)
-        # With this callback set, paho leaves every write to the thread that runs its loop.
-        client.on_socket_register_write = lambda _client, _data, _socket: None
         client.on_socket_open = _send_at_once
         client.on_connect = self._accepted
         client.on_disconnect = self._disconnected

@@ -74,6 +74,7 @@ class Staging:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._open: dict[str, int] = {}
 
     def discard_links(self) -> None:
         """Whatever is written below here stays here: links that something left behind go."""
@@ -132,10 +133,19 @@ class Staging:
         if digest_of(data) != digest:
             raise Tampered(f"chunk {digest[:16]}… came with other bytes")
         for place in plan.places[digest]:
-            path = file_path(self.directory, place.ref)
-            with disk_full_is_named(place.ref.path), path.open("r+b") as file:
-                file.seek(place.offset)
-                file.write(data)
+            with disk_full_is_named(place.ref.path):
+                _write_all(self._descriptor(place.ref), data, place.offset)
+
+    def close(self) -> None:
+        """Close the files that chunks were written to; safe to call again."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _descriptor(self, ref: FileRef) -> int:
+        """Opened once: a model has thousands of chunks."""
+        if ref.path not in self._open:
+            self._open[ref.path] = os.open(file_path(self.directory, ref), os.O_WRONLY)
+        return self._open[ref.path]
 
     def sync(self, plan: Plan) -> None:
         """Make every file last, with its name."""
@@ -148,6 +158,13 @@ class Staging:
     def _make(self, directory: Path) -> None:
         with disk_full_is_named(str(directory.name)):
             directory.mkdir(parents=True, exist_ok=True)
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """A disk that fills up takes a part first; the next write then says so."""
+    written = 0
+    while written < len(data):
+        written += os.pwrite(descriptor, data[written:], offset + written)
 
 
 def _whole(path: Path, digest: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_what_is_held_is_found_by_its_bytes_alone(layout: Layout, v1: Released) 
         staging.put(plan, digest, v1.blobs[digest])
     staging.prepare(plan)
     assert staging.held(plan) == set(some)
+
+
+def test_the_files_of_a_download_are_closed_when_it_ends(layout: Layout, v1: Released) -> None:
+    staging, plan = Staging(layout.staged(v1.digest)), plan_of(v1)
+    staging.prepare(plan)
+    before = len(os.listdir("/proc/self/fd"))
+    for digest in plan.places:
+        staging.put(plan, digest, v1.blobs[digest])
+    assert len(os.listdir("/proc/self/fd")) == before + len(plan.files)
+    staging.close()
+    staging.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_torn_chunk_is_not_held(layout: Layout, v1: Released) -> None:
