@@ -7,31 +7,29 @@ bundle appears by one rename at the end, so an error or Ctrl-C at any point leav
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from contract.manifest import Manifest
-from converter import bundle, gate, ranges, unquantised
+from converter import gate, ranges, unquantised
 from converter.canonical import canonicalise, fix_batch, require_same
 from converter.compact import compact
 from converter.datasets import Data, read_data
 from converter.errors import NoOnnxForm, Objection
-from converter.evaluate import check_labels, compare
-from converter.evidence.golden import INT8_TOLERANCE
 from converter.extras import Extra, float_extra, half_extra, tflite_extra, with_extras
 from converter.finish import finish
 from converter.frontends.formats import detect
 from converter.frontends.loading import Opened, open_model
 from converter.frontends.onnx2tf import to_tflite
 from converter.frontends.sources import SourceOptions
-from converter.int8 import Int8Model, Int8Workshop
+from converter.int8 import Int8Workshop, load
 from converter.latency import Latency, measure_latency
-from converter.outputs import find_classes, output_specs
-from converter.report import EvaluationReport, ModelFigures
-from converter.reporting import INT8, Measured, make_report
+from converter.onnx_int8 import Progress, int8_artifact, part, quantise_to_the_gate
+from converter.outputs import output_specs
+from converter.report import EvaluationReport
+from converter.reporting import make_report
 from converter.request import ConvertRequest, check_request
 from converter.samples import Arrays, Samples
 from converter.sessions import Runner
@@ -39,8 +37,6 @@ from converter.source import SourceModel
 from converter.tflite import release
 from converter.tflite.runner import TfliteRunner
 
-Progress = Callable[[str, float], None]
-"""Called with the step's name and the share of the whole that is done, 0..1."""
 TENSORFLOW = frozenset({"savedmodel", "keras", "h5"})
 """Kinds of models that have a TFLite form of their own."""
 _PARITY_SAMPLES = 64
@@ -84,11 +80,18 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
         _require_parity(float_runner, Runner(float_data, source.batch), data.calibration)
         tell("quantise", 0.2)
         workshop = Int8Workshop(
-            float_model, data.calibration, source.batch, work, _part(tell, "quantise", 0.2, 0.4)
+            float_model,
+            data.calibration,
+            source.batch,
+            work,
+            part(tell, "quantise", 0.2, 0.4),
+            integer_io=request.integer_io,
         )
-        int8, measured = _quantise_to_the_gate(request, workshop, float_runner, data, tell)
+        int8, measured = quantise_to_the_gate(
+            request, workshop, float_runner, source.inputs, data, tell
+        )
     tell("time", 0.75)
-    int8_runner = Runner(int8.data, source.batch)
+    int8_runner = load(int8, source.inputs, source.batch)
     latency = measure_latency(int8_runner, float_runner, data.evaluation)
     if opened.sources.small and latency.p50_ms > latency.p50_ms_float32:
         labels = data.evaluation.labels
@@ -105,7 +108,7 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     record = gate.overrule(record, objections)
     tell("evidence", 0.85)
     report = make_report(request, source, data, measured, record, int8)
-    artifact = _int8_artifact(int8, int8_runner, data.calibration, report.figures)
+    artifact = int8_artifact(int8, int8_runner, data.calibration, report.figures)
     if request.with_float:
         accuracy = measured.comparison.accuracy_float32
         behind.append(float_extra(float_data, source.batch, data, accuracy))
@@ -154,7 +157,7 @@ def _convert_tflite(request: ConvertRequest, opened: Opened, tell: Progress) -> 
     objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
     float_runner = TfliteRunner(model.data, model.batch)
     variant = release.make_variant(
-        request, model, float_runner, data, _part(tell, "quantise", 0.1, 0.7)
+        request, model, float_runner, data, part(tell, "quantise", 0.1, 0.7)
     )
     tell("time", 0.75)
     latency = measure_latency(variant.runner, float_runner, data.evaluation)
@@ -219,49 +222,6 @@ def _onnx_of(opened: Opened) -> SourceModel:
     return opened.onnx
 
 
-def evaluate(request: ConvertRequest, float32: Runner, int8: Runner, data: Data) -> Measured:
-    """Both models on the evaluation samples; raises `BadLabels` when labels do not fit classes."""
-    reference, answers = float32.run(data.evaluation), int8.run(data.evaluation)
-    classes = find_classes(output_specs(reference, float32.batch), request.labels)
-    if classes is not None and data.calibration.labels is not None:
-        check_labels(data.calibration.labels, classes.shape[-1])
-    comparison = compare(reference, answers, data.evaluation.labels, classes)
-    return Measured(comparison, reference, answers, classes)
-
-
-def _quantise_to_the_gate(
-    request: ConvertRequest, workshop: Int8Workshop, float32: Runner, data: Data, tell: Progress
-) -> tuple[Int8Model, Measured]:
-    """The int8 model, in mixed precision where the gate lets only that pass."""
-    made = workshop.make(_part(tell, "quantise", 0.4, 0.6), searching=request.search)
-    tell("evaluate", 0.6)
-    measured = evaluate(request, float32, Runner(made.data, float32.batch), data)
-    if not request.search or gate.decide(measured.comparison, request.max_drop).passed:
-        return made, measured
-    soft = workshop.soften(made, request.max_drop, _part(tell, "mixed precision", 0.6, 0.75))
-    if soft is None:
-        return made, measured
-    again = evaluate(request, float32, Runner(soft.data, float32.batch), data)
-    # Slower for nothing, when the gate refuses that one, too.
-    passed = gate.decide(again.comparison, request.max_drop).passed
-    return (soft, again) if passed else (made, measured)
-
-
-def _int8_artifact(
-    int8: Int8Model, runner: Runner, calibration: Samples, figures: ModelFigures
-) -> bundle.Artifact:
-    evidence = {
-        "agreement": figures.agreement,
-        "sqnr_db": figures.sqnr_db,
-        "bytes": float(figures.bytes),
-        "bytes_float32": float(figures.bytes_float32),
-    }
-    if figures.accuracy is not None and figures.accuracy_float32 is not None:
-        evidence["accuracy"] = figures.accuracy
-        evidence["accuracy_float32"] = figures.accuracy_float32
-    return bundle.Artifact(INT8, int8.data, runner.run(calibration), INT8_TOLERANCE, evidence)
-
-
 def _require_parity(before: Runner, after: Runner, calibration: Samples) -> None:
     few = calibration.take(slice(0, _PARITY_SAMPLES))
     answers: Arrays = before.run(few)
@@ -276,11 +236,6 @@ def _weigh(force: bool, objection: Objection | None) -> list[Objection]:
     if not force:
         raise objection
     return [objection]
-
-
-def _part(tell: Progress, step: str, low: float, high: float) -> Callable[[float], None]:
-    """Shares 0..1 of one step, told as shares of the whole."""
-    return lambda share: tell(step, low + (high - low) * share)
 
 
 def _say_nothing(step: str, share: float) -> None:

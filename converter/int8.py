@@ -6,16 +6,19 @@ is taken, and int8 is tried where uint8 left a layer in float.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 from onnxruntime.quantization import QuantType
 
+from contract.manifest import Quantisation, TensorSpec
 from converter.audit import Audit, audit
+from converter.boundary import IntegerModel, integer_boundary
 from converter.compact import compact
 from converter.errors import NothingToQuantise
+from converter.integers import IntegerRunner
 from converter.quantisation.calibration import split
 from converter.quantisation.forms import Form, Forms
 from converter.quantisation.layers import LayerError, layer_errors
@@ -24,6 +27,7 @@ from converter.quantisation.scoring import Judge, Score
 from converter.quantisation.search import PLAIN, Candidate, Recipe, search
 from converter.quantise import LAYERS, quantise
 from converter.samples import Samples
+from converter.sessions import Runner
 
 Told = Callable[[float], None]
 
@@ -43,15 +47,27 @@ class Int8Model:
     candidates: tuple[Candidate, ...] = ()
     kept_float: tuple[str, ...] = ()
     layers: tuple[LayerError, ...] = ()
+    quantisation: Mapping[str, Quantisation] = field(default_factory=dict)
+    """What integers mean at the model's boundary, by name; empty where it is float."""
 
 
 class Int8Workshop:
-    """Makes int8 models of one canonical float model; `work` is for files. Calibrates at once."""
+    """Makes int8 models of one canonical float model; `work` is for files. Calibrates at once.
+
+    `integer_io`: inputs and outputs are uint8 as well.
+    """
 
     def __init__(
-        self, model: onnx.ModelProto, calibration: Samples, batch: int, work: Path, told: Told
+        self,
+        model: onnx.ModelProto,
+        calibration: Samples,
+        batch: int,
+        work: Path,
+        told: Told,
+        *,
+        integer_io: bool = False,
     ) -> None:
-        self._work, self._batch = work, batch
+        self._work, self._batch, self._integer_io = work, batch, integer_io
         fit, held = split(len(calibration))
         self._held = calibration.take(held if len(held) else fit)
         self._model = model
@@ -98,7 +114,10 @@ class Int8Workshop:
         form = self._form(recipe, whole=True)
         ranges = form.ranges(recipe.method, whole=True)
         quantised, notes = quantise(form.model, ranges, _KINDS[kind], kept)
-        data = compact(quantised)
+        shipped = IntegerModel(quantised, {})
+        if self._integer_io:
+            shipped = integer_boundary(quantised, ranges)
+        data = compact(shipped.model)
         names = [node.name for node in quantised.graph.node if node.op_type in LAYERS]
         return Int8Model(
             data=data,
@@ -108,6 +127,7 @@ class Int8Workshop:
             recipe=recipe,
             kept_float=tuple(n.name for n in form.model.graph.node if n.name in kept),
             layers=tuple(layer_errors(form.model, quantised, self._held, self._batch)),
+            quantisation=shipped.quantisation,
         )
 
     def _form(self, recipe: Recipe, *, whole: bool) -> Form:
@@ -116,6 +136,13 @@ class Int8Workshop:
 
     def _judge(self) -> Judge:
         return Judge(self._model, self._held, self._batch)
+
+
+def load(made: Int8Model, inputs: Sequence[TensorSpec], batch: int) -> Runner | IntegerRunner:
+    """The model, to be spoken to in real units; `inputs` are the float model's."""
+    if made.quantisation:
+        return IntegerRunner(made.data, inputs, made.quantisation, batch)
+    return Runner(made.data, batch)
 
 
 def make_int8(

@@ -39,6 +39,8 @@ class ConvertRequest:
     """How long int8 may take for one sample here, float32 being 1; None: as long as it likes."""
     fixed_batch: bool = False
     """Whether the model is to take exactly one sample a call, as some accelerators need."""
+    integer_io: bool = False
+    """Whether the int8 model's inputs and outputs are integers, too."""
     trust_pickle: bool = False
     """Whether the model file may run code while it is read, as a pickle does."""
     source_timeout_s: float = 900.0

@@ -18,6 +18,9 @@ from converter.samples import Samples, read_samples
 from converter.source import read_source
 from model.archive import open_bundle
 from model.chunks import cut
+from model.golden import run_golden
+from model.golden_file import decode_golden
+from model.runtimes.choice import open_session
 from tests.converter import models
 from tests.converter.conftest import DIGITS, Inputs
 
@@ -125,6 +128,34 @@ def test_a_model_for_one_sample_a_call_is_made_when_asked(small: Inputs) -> None
         data = bundle.read(variant.model)
     image = models.images(1, seed=77)
     assert models.run(data, image=image)[0].shape == (1, models.CLASSES)
+
+
+# Integers at the boundary
+
+
+def test_integer_inputs_and_outputs_cost_no_accuracy(small: Inputs, tmp_path: Path) -> None:
+    plain = convert(small.request(output=tmp_path / "plain.bundle"))
+    found = convert(small.request(integer_io=True))
+    assert found.report.figures.accuracy == plain.report.figures.accuracy
+    (variant,) = found.manifest.variants
+    for spec in (*variant.inputs, *variant.outputs):
+        assert spec.dtype == "uint8"
+        assert spec.quantisation is not None
+
+
+def test_a_device_feeds_floats_to_integer_inputs(small: Inputs, tmp_path: Path) -> None:
+    found = convert(small.request(integer_io=True))
+    with open_bundle(found.path) as bundle:
+        (variant,) = bundle.manifest.variants
+        path = tmp_path / "model.onnx"
+        path.write_bytes(bundle.read(variant.model))
+        golden = decode_golden(bundle.read(variant.golden))
+    session = open_session(variant, path)
+    assert run_golden(session, golden).passed
+    images = models.images(25, seed=31)
+    (scores,) = session.infer({"image": images}).values()
+    assert scores.dtype == np.uint8
+    assert (scores.argmax(axis=1) == models.kinds(25)).mean() > 0.95
 
 
 # Stability

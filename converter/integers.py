@@ -1,0 +1,73 @@
+"""A model with integers at its boundary, spoken to in real units, to compare it with floats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.manifest import Quantisation, TensorSpec
+from converter.outputs import output_specs
+from converter.samples import Samples
+from converter.sessions import Runner
+from model.tensors import checked_inputs, real_values
+
+
+class IntegerRunner:
+    """Quantises what goes in and restores what comes out; `raw` hands out the integers.
+
+    `quantisation` by the names of inputs and outputs; `inputs` are the float model's specs.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        inputs: Sequence[TensorSpec],
+        quantisation: Mapping[str, Quantisation],
+        batch: int,
+    ) -> None:
+        self.batch = batch
+        self._quantisation = quantisation
+        self._runner = Runner(model, batch)
+        self.outputs = self._runner.outputs
+        self.inputs = tuple(_integer(spec, quantisation.get(spec.name)) for spec in inputs)
+        # However many samples come at once, each has the shape of its spec.
+        self._any = [msgspec.structs.replace(s, shape=[-1, *s.shape[1:]]) for s in self.inputs]
+
+    def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
+        """Real answers by name, float32 [N, ...], to float samples."""
+        return self._real(self.raw(samples))
+
+    def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """One call, floats in and out."""
+        return self._real(self._runner.run_once(checked_inputs(self._any, inputs)))
+
+    def raw(self, samples: Samples) -> dict[str, NDArray[Any]]:
+        """The model's own answers, integers."""
+        taken = checked_inputs(self._any, samples.arrays)
+        return self._runner.run(replace(samples, arrays=taken))
+
+    def specs(self, answers: Mapping[str, NDArray[Any]]) -> tuple[TensorSpec, ...]:
+        """Of the outputs, by its own `answers`, with what their integers mean."""
+        return tuple(
+            msgspec.structs.replace(spec, quantisation=self._quantisation.get(spec.name))
+            for spec in output_specs(answers, self.batch)
+        )
+
+    def _real(self, answers: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {
+            spec.name: real_values(spec, answers[spec.name]).astype(np.float32)
+            if spec.quantisation is not None
+            else answers[spec.name]
+            for spec in self.specs(answers)
+        }
+
+
+def _integer(spec: TensorSpec, quantisation: Quantisation | None) -> TensorSpec:
+    if quantisation is None:
+        return spec
+    return msgspec.structs.replace(spec, dtype="uint8", quantisation=quantisation)
