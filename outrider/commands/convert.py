@@ -33,6 +33,10 @@ def convert(
     max_drop: Annotated[
         float, typer.Option(metavar="POINTS", help="Points of accuracy that int8 may cost.")
     ] = DEFAULT_MAX_DROP,
+    max_latency_ratio: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="How long int8 may take here, float32 being 1."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Bundle a model that was refused; recorded in it.")
     ] = False,
@@ -43,6 +47,16 @@ def convert(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line.")
     ] = None,
+    search: Annotated[
+        bool,
+        typer.Option("--search/--no-search", help="Try several ways to int8, or the plain one."),
+    ] = True,
+    integer_io: Annotated[
+        bool, typer.Option("--integer-io", help="Integer inputs and outputs, too.")
+    ] = False,
+    fixed_batch: Annotated[
+        bool, typer.Option("--fixed-batch", help="Take exactly one sample a call.")
+    ] = False,
     with_float: Annotated[
         bool, typer.Option("--with-float", help="Bundle the float32 model beside the int8 one.")
     ] = False,
@@ -107,7 +121,11 @@ def convert(
         version=version,
         output=output,
         max_drop=max_drop,
+        max_latency_ratio=max_latency_ratio,
         force=force,
+        search=search,
+        integer_io=integer_io,
+        fixed_batch=fixed_batch,
         device_classes=tuple(device_class or ()),
         labels=_labels(labels),
         with_float=with_float,
