@@ -1,0 +1,1 @@
+"""Tests of what the benchmarks measure on; the measuring itself is run by hand."""
