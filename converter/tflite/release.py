@@ -54,7 +54,7 @@ def make_variant(
     told: Callable[[float], None],
 ) -> TfliteVariant:
     """Quantise `model` and measure it beside `reference` on the evaluation samples."""
-    made = make_tflite_int8(model, data.calibration, told)
+    made = make_tflite_int8(model, data.calibration, told, integer_io=request.integer_io)
     runner = TfliteRunner(made.data, model.batch)
     expected = reference.run(data.evaluation)
     answers = real(runner, runner.run(data.evaluation))

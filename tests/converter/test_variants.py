@@ -218,6 +218,15 @@ def test_onnx_variants_of_a_tflite_file_are_refused(tmp_path: Path, option: str)
     assert not request.output.exists()
 
 
+def test_integers_at_the_boundary_when_asked(tmp_path: Path) -> None:
+    path = models.save(tmp_path / "digits.tflite", models.classifier())
+    request = Inputs(path, *samples(tmp_path, "image"), tmp_path).request(integer_io=True)
+    (variant,) = convert(request).manifest.variants
+    for spec in (*variant.inputs, *variant.outputs):
+        assert spec.dtype == "int8"
+        assert spec.quantisation is not None
+
+
 # Raw files and their recipe
 
 
