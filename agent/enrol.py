@@ -14,8 +14,10 @@ import secrets
 import shutil
 import ssl
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from agent import certificates
 from agent.errors import DeviceError, TransportFailed
+from agent.hardware import read_claims
 from agent.hub_https import AnotherHub, Answer, NotAnAddress, post, refusal
 from agent.identity import (
     CA,
@@ -42,6 +45,7 @@ from agent.trust.local import install_root, read_anchor
 from contract.enrolment import (
     MAX_ENROLMENT_BYTES,
     EnrolmentFile,
+    EnrolmentPending,
     EnrolmentReply,
     EnrolmentRequest,
     check_mac,
@@ -55,6 +59,10 @@ from contract.errors import BadSignature, ContractError
 _PENDING = "identity.pending"
 _REQUEST = "request.json"
 _ENROL_PATH = "/api/v1/enrol"
+_ACCEPTED, _UNREACHED = 202, 503
+_NOT_YET = frozenset({_ACCEPTED, 429, 500, 502, _UNREACHED, 504})
+"""While a request waits for an operator, these mean: later."""
+_AGAIN_S = 30
 _NEW_FILE = "make a new file with `outrider device add`"
 
 
@@ -67,10 +75,16 @@ def enroll(
     state_dir: Path,
     force: bool = False,
     clock: Callable[[], int] = wall_clock_ms,
+    waiting: Callable[[EnrolmentPending], None] = lambda _pending: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> AgentIdentity:
-    """Enrol this device; the file's secret is spent when it returns. Raises `EnrolmentFailed`."""
+    """Enrol this device; the file's secret is spent when it returns. Raises `EnrolmentFailed`.
+
+    Where the hub asks an operator first, it waits and asks again; `waiting` is told once. Cut off
+    there, the same command goes on where it stood.
+    """
     try:
-        return _enroll(read_file(file), state_dir, force, clock)
+        return _enroll(read_file(file), state_dir, force, clock, _Patience(waiting, sleep))
     except EnrolmentFailed:
         raise
     except OSError as error:
@@ -98,11 +112,23 @@ def read_file(path: Path) -> EnrolmentFile:
         raise EnrolmentFailed(f"{path} is not an enrolment file ({error}); {_NEW_FILE}") from error
 
 
+class _Patience(NamedTuple):
+    """How it waits for an operator, and who is told that it does."""
+
+    waiting: Callable[[EnrolmentPending], None]
+    sleep: Callable[[float], None]
+
+
 def _enroll(
-    found: EnrolmentFile, state_dir: Path, force: bool, clock: Callable[[], int]
+    found: EnrolmentFile,
+    state_dir: Path,
+    force: bool,
+    clock: Callable[[], int],
+    patience: _Patience,
 ) -> AgentIdentity:
     now_ms = max(clock(), found.floor_ms)
-    if now_ms >= found.expires_at_ms:
+    # A request that waits for an operator may outlast its file; the hub knows.
+    if now_ms >= found.expires_at_ms and _kept_request(state_dir / _PENDING, found) is None:
         minutes = (now_ms - found.expires_at_ms) // 60_000
         raise EnrolmentFailed(
             f"the enrolment file for {found.device} expired {minutes} minutes ago; {_NEW_FILE}"
@@ -116,7 +142,9 @@ def _enroll(
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = _pending_key(state_dir / _PENDING)
     request = _pending_request(state_dir / _PENDING, found, key)
-    certificate = _ask(found, request, clock_is_wrong=clock() < found.floor_ms)
+    context = trust_only(found.ca_pem, clock_is_wrong=clock() < found.floor_ms)
+    certificate = _ask(found, request, context, patience)
+    now_ms = max(clock(), found.floor_ms)
     try:
         certificates.check_chain(certificate, found.ca_pem, key, found.device, now_ms)
     except certificates.CertificateRefused as error:
@@ -137,28 +165,49 @@ def _pending_key(directory: Path) -> EllipticCurvePrivateKey:
     return key
 
 
+def _kept_request(directory: Path, found: EnrolmentFile) -> EnrolmentRequest | None:
+    """The request of a try with this very file that was cut off."""
+    with contextlib.suppress(OSError, ContractError):
+        kept = decode_enrolment(EnrolmentRequest, (directory / _REQUEST).read_bytes())
+        mac = request_mac(found.secret, found.device, kept.csr_pem, kept.nonce, kept.claims)
+        check_mac(mac, kept.mac, "the kept request")
+        return kept
+    return None
+
+
 def _pending_request(
     directory: Path, found: EnrolmentFile, key: EllipticCurvePrivateKey
 ) -> EnrolmentRequest:
-    """The request of a try with this very file that was cut off, else a new one."""
-    path = directory / _REQUEST
-    with contextlib.suppress(OSError, ContractError):
-        kept = decode_enrolment(EnrolmentRequest, path.read_bytes())
-        mac = request_mac(found.secret, found.device, kept.csr_pem, kept.nonce)
-        check_mac(mac, kept.mac, "the kept request")
-        if certificates.is_request_of(kept.csr_pem, key):
-            return kept
+    """The kept request where it is for this key, else a new one."""
+    kept = _kept_request(directory, found)
+    if kept is not None and certificates.is_request_of(kept.csr_pem, key):
+        return kept
     csr_pem = certificates.request_pem(key, found.device)
-    nonce = secrets.token_hex(16)
-    mac = request_mac(found.secret, found.device, csr_pem, nonce)
-    request = EnrolmentRequest(device=found.device, csr_pem=csr_pem, nonce=nonce, mac=mac)
-    write_durably(path, encode_enrolment(request))
+    nonce, claims = secrets.token_hex(16), read_claims()
+    request = EnrolmentRequest(
+        device=found.device,
+        csr_pem=csr_pem,
+        nonce=nonce,
+        mac=request_mac(found.secret, found.device, csr_pem, nonce, claims),
+        claims=claims,
+    )
+    write_durably(directory / _REQUEST, encode_enrolment(request))
     return request
 
 
-def _ask(found: EnrolmentFile, request: EnrolmentRequest, clock_is_wrong: bool) -> str:
-    context = trust_only(found.ca_pem, clock_is_wrong)
-    answer = _post(found.hub_url, context, encode_enrolment(request))
+def _ask(
+    found: EnrolmentFile, request: EnrolmentRequest, context: ssl.SSLContext, patience: _Patience
+) -> str:
+    body = encode_enrolment(request)
+    answer = _post(found.hub_url, context, body)
+    told = False
+    while answer.status in _NOT_YET and (told or answer.status == _ACCEPTED):
+        pending = _pending(found, answer) if answer.status == _ACCEPTED else None
+        if pending is not None and not told:
+            patience.waiting(pending)
+            told = True
+        patience.sleep(pending.retry_s if pending is not None else _AGAIN_S)
+        answer = _post_again(found.hub_url, context, body)
     if answer.status != 200:
         raise EnrolmentFailed(_refusal(found, answer))
     try:
@@ -170,6 +219,21 @@ def _ask(found: EnrolmentFile, request: EnrolmentRequest, clock_is_wrong: bool) 
     except ContractError as error:
         raise EnrolmentFailed(f"{found.hub_url} gave no enrolment reply: {error}") from error
     return reply.certificate_pem
+
+
+def _pending(found: EnrolmentFile, answer: Answer) -> EnrolmentPending:
+    try:
+        return decode_enrolment(EnrolmentPending, answer.body)
+    except ContractError as error:
+        raise EnrolmentFailed(f"{found.hub_url} gave no enrolment reply: {error}") from error
+
+
+def _post_again(hub_url: str, context: ssl.SSLContext, body: bytes) -> Answer:
+    """While it waits, a hub that restarts is no reason to give up."""
+    try:
+        return post(hub_url, _ENROL_PATH, context, body)
+    except TransportFailed:
+        return Answer(_UNREACHED, b"", {})
 
 
 def _post(hub_url: str, context: ssl.SSLContext, body: bytes) -> Answer:

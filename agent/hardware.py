@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 from pathlib import Path
 
 import psutil
 
+from contract.enrolment import Claims
 from contract.messages import Hardware
 from model.runtimes import installed_runtimes
 
 _MODEL_FILES = (
     Path("/proc/device-tree/model"),
     Path("/sys/devices/virtual/dmi/id/product_name"),
+)
+_SERIAL_FILES = (
+    Path("/proc/device-tree/serial-number"),
+    Path("/sys/devices/virtual/dmi/id/product_serial"),  # for root alone
 )
 _ACCELERATORS = {
     "/dev/nvidia0": "cuda",
@@ -32,7 +38,7 @@ def read_hardware(device_class: str) -> Hardware:
     """As of now; runtimes are those that are installed, not those that were ever loaded."""
     return Hardware(
         machine=platform.machine() or "unknown",
-        model=_model(),
+        model=_first_of(_MODEL_FILES),
         device_class=device_class,
         cpus=os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
@@ -41,8 +47,16 @@ def read_hardware(device_class: str) -> Hardware:
     )
 
 
-def _model() -> str:
-    for path in _MODEL_FILES:
+def read_claims() -> Claims:
+    """What an operator may compare with the label on the case."""
+    host = "".join(c for c in socket.gethostname() if c.isprintable())
+    return Claims(
+        host=host[:_MAX_MODEL_CHARS], model=_first_of(_MODEL_FILES), serial=_first_of(_SERIAL_FILES)
+    )
+
+
+def _first_of(files: tuple[Path, ...]) -> str:
+    for path in files:
         try:
             with path.open("rb") as file:
                 text = file.read(4 * _MAX_MODEL_CHARS).decode("utf-8", "replace")

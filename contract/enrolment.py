@@ -27,6 +27,18 @@ _REQUEST_LABEL = b"outrider enrolment request v1"
 _REPLY_LABEL = b"outrider enrolment reply v1"
 
 
+Said = Annotated[str, Meta(max_length=120, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+"""One printable line."""
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a machine says of itself, for an operator to compare; proves nothing."""
+
+    host: Said = ""
+    model: Said = ""
+    serial: Said = ""
+
+
 class EnrolmentFile(msgspec.Struct, frozen=True, kw_only=True):
     """What `outrider device add` writes and `outrider agent enroll` reads. Holds a secret: 0600."""
 
@@ -54,6 +66,17 @@ class EnrolmentRequest(msgspec.Struct, frozen=True, kw_only=True):
     csr_pem: Pem
     nonce: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
     mac: Mac
+    claims: Claims = Claims()
+
+
+class EnrolmentPending(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer (202) of a hub that asks an operator first: send the same request again later."""
+
+    schema: int = 1
+    device: Id
+    key_id: Mac
+    """SHA-256 of the key of the request that waits: the operator is shown the same."""
+    retry_s: Annotated[int, Meta(ge=1, le=3_600)]
 
 
 class EnrolmentReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,12 +88,16 @@ class EnrolmentReply(msgspec.Struct, frozen=True, kw_only=True):
     mac: Mac
 
 
-E = TypeVar("E", EnrolmentFile, EnrolmentRequest, EnrolmentReply)
+E = TypeVar("E", EnrolmentFile, EnrolmentRequest, EnrolmentPending, EnrolmentReply)
+NO_CLAIMS = Claims()
 
 
-def request_mac(secret: str, device: str, csr_pem: str, nonce: str) -> str:
-    """The HMAC of a request, hex."""
-    return _mac(secret, _REQUEST_LABEL, device, nonce, csr_pem)
+def request_mac(
+    secret: str, device: str, csr_pem: str, nonce: str, claims: Claims = NO_CLAIMS
+) -> str:
+    """The HMAC of a request, hex. Each part is bound with its length, so none can be moved."""
+    said = () if claims == NO_CLAIMS else (claims.host, claims.model, claims.serial)
+    return _mac(secret, _REQUEST_LABEL, device, nonce, csr_pem, *said)
 
 
 def reply_mac(secret: str, device: str, certificate_pem: str, nonce: str) -> str:
@@ -84,7 +111,9 @@ def check_mac(expected: str, received: str, what: str) -> None:
         raise BadSignature(f"{what}: wrong HMAC, so it was not made with this enrolment secret")
 
 
-def encode_enrolment(message: EnrolmentFile | EnrolmentRequest | EnrolmentReply) -> bytes:
+def encode_enrolment(
+    message: EnrolmentFile | EnrolmentRequest | EnrolmentPending | EnrolmentReply,
+) -> bytes:
     """Readable JSON."""
     return msgspec.json.format(msgspec.json.encode(message), indent=1) + b"\n"
 

@@ -30,6 +30,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     broker_bind: Host = "0.0.0.0"  # noqa: S104 - devices come from other machines
     broker_port: Port
     created_at_ms: int
+    approve: bool = False
+    """Whether an operator is asked before a device gets its certificate."""
 
     @property
     def api_url(self) -> str:

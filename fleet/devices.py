@@ -17,7 +17,7 @@ from contract.errors import InvalidId
 from contract.ids import check_device_id, check_id
 from fleet.ca import Authority
 from fleet.certificates import revoke_certificates
-from fleet.enrolment import open_enrolment
+from fleet.enrolment import LIFETIME_MS, open_enrolment
 from fleet.errors import DeviceExists, DeviceNotFound, InvalidDevice, TrustMissing
 from fleet.ports import HubServices
 from fleet.storage.schema import AssignedFamily, Device, Enrolment, OutgoingCommand
@@ -31,7 +31,11 @@ _RESERVED_LABELS = frozenset({"all", "class", "name"})
 
 
 def add_device(
-    hub: HubServices, name: str, device_class: str, labels: Mapping[str, str]
+    hub: HubServices,
+    name: str,
+    device_class: str,
+    labels: Mapping[str, str],
+    valid_ms: int = LIFETIME_MS,
 ) -> EnrolmentFile:
     """Expect a device and return its enrolment file, which holds the only copy of the secret.
 
@@ -39,24 +43,38 @@ def add_device(
     """
     _check(name, device_class, labels)
     root_json = trust_root(hub)
-    now_ms = hub.clock()
     with hub.storage.session() as session:
-        _expect(session, name, device_class, labels, now_ms)
+        _expect(session, name, device_class, labels, hub.clock())
         session.flush()
-        enrolment = open_enrolment(session, name, now_ms)
-        assert enrolment.secret is not None  # noqa: S101 - narrows the type; just made
-        return EnrolmentFile(
-            device=name,
-            device_class=device_class,
-            hub_url=hub.config.api_url,
-            ca_pem=Authority(hub.directory / "ca").root_pem(),
-            broker_host=hub.config.broker_host,
-            broker_port=hub.config.broker_port,
-            root_json=root_json,
-            floor_ms=now_ms,
-            secret=enrolment.secret,
-            expires_at_ms=enrolment.expires_at_ms,
-        )
+        return _file(hub, session, name, device_class, root_json, valid_ms)
+
+
+def replace_device(
+    hub: HubServices,
+    name: str,
+    device_class: str | None,
+    labels: Mapping[str, str] | None,
+    valid_ms: int = LIFETIME_MS,
+) -> EnrolmentFile:
+    """Expect another machine, or the same one with a new disk, in the place of a known device.
+
+    The old certificate is revoked. History and assignments stay: the new one gets what the old one
+    was to have. Class and labels stay where none are given.
+    """
+    root_json = trust_root(hub)
+    with hub.storage.session() as session:
+        device = find_device(session, name)
+        _check(name, device_class or device.device_class, labels or {})
+        device.device_class = device_class or device.device_class
+        device.labels = dict(device.labels if labels is None else labels)
+        if device.status == "enrolled":
+            revoke_certificates(session, device, hub.clock())
+            _forget_reports(device)
+        device.status, device.online, device.published_epoch = "expected", False, None
+        session.execute(delete(OutgoingCommand).where(OutgoingCommand.device == name))
+        file = _file(hub, session, name, device.device_class, root_json, valid_ms)
+    hub.link.wake()
+    return file
 
 
 def remove_device(hub: HubServices, name: str) -> None:
@@ -101,6 +119,31 @@ def trust_root(hub: HubServices) -> str:
     return max(found)[1].decode()
 
 
+def _file(
+    hub: HubServices,
+    session: Session,
+    name: str,
+    device_class: str,
+    root_json: str,
+    valid_ms: int,
+) -> EnrolmentFile:
+    now_ms = hub.clock()
+    enrolment = open_enrolment(session, name, now_ms, valid_ms)
+    assert enrolment.secret is not None  # noqa: S101 - narrows the type; just made
+    return EnrolmentFile(
+        device=name,
+        device_class=device_class,
+        hub_url=hub.config.api_url,
+        ca_pem=Authority(hub.directory / "ca").root_pem(),
+        broker_host=hub.config.broker_host,
+        broker_port=hub.config.broker_port,
+        root_json=root_json,
+        floor_ms=now_ms,
+        secret=enrolment.secret,
+        expires_at_ms=enrolment.expires_at_ms,
+    )
+
+
 def _expect(
     session: Session, name: str, device_class: str, labels: Mapping[str, str], now_ms: int
 ) -> None:
@@ -109,7 +152,9 @@ def _expect(
         found = Device(name=name, created_at_ms=now_ms)
         session.add(found)
     elif found.status == "enrolled":
-        raise DeviceExists(f"device {name} is enrolled already: remove it first")
+        raise DeviceExists(
+            f"device {name} is enrolled already: give --replace for another machine in its place"
+        )
     if found.status == "revoked":
         _forget_reports(found)
     found.status = "expected"

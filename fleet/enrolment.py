@@ -14,6 +14,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from contract.enrolment import (
+    EnrolmentPending,
     EnrolmentReply,
     EnrolmentRequest,
     check_mac,
@@ -21,6 +22,7 @@ from contract.enrolment import (
     reply_mac,
     request_mac,
 )
+from contract.envelope import key_id
 from contract.errors import BadSignature
 from contract.ids import digest_of
 from fleet.ca import Authority
@@ -31,19 +33,24 @@ from fleet.storage.database import Storage
 from fleet.storage.schema import Device, Enrolment
 
 LIFETIME_MS = 3_600_000
+WAITING_MS = 7 * 24 * LIFETIME_MS
+"""How long a request waits for an operator's word."""
+RETRY_S = 15
 MAX_ATTEMPTS = 5
 
 _REFUSED = "ask for a new enrolment file (`outrider device add`)"
 
 
-def open_enrolment(session: Session, device: str, now_ms: int) -> Enrolment:
+def open_enrolment(
+    session: Session, device: str, now_ms: int, valid_ms: int = LIFETIME_MS
+) -> Enrolment:
     """Replace whatever enrolment of the device was out by a fresh secret."""
     session.execute(delete(Enrolment).where(Enrolment.device == device))
     enrolment = Enrolment(
         device=device,
         secret=secrets.token_hex(32),
         created_at_ms=now_ms,
-        expires_at_ms=now_ms + LIFETIME_MS,
+        expires_at_ms=now_ms + valid_ms,
         attempts=0,
     )
     session.add(enrolment)
@@ -51,13 +58,20 @@ def open_enrolment(session: Session, device: str, now_ms: int) -> Enrolment:
 
 
 def enrol(
-    storage: Storage, authority: Authority, request: EnrolmentRequest, now_ms: int
-) -> EnrolmentReply:
-    """Answer one request; raises `EnrolmentRefused`. Wrong attempts are counted, and count."""
+    storage: Storage,
+    authority: Authority,
+    request: EnrolmentRequest,
+    now_ms: int,
+    ask_first: bool = False,
+) -> EnrolmentReply | EnrolmentPending:
+    """Answer one request; raises `EnrolmentRefused`. Wrong attempts are counted, and count.
+
+    `ask_first`: without an operator's approval of this very key, the request waits.
+    """
     refusal: EnrolmentRefused
     with storage.session() as session:
         try:
-            return _answer(session, authority, request, now_ms)
+            return _answer(session, authority, request, now_ms, ask_first)
         except EnrolmentRefused as error:
             # Leave the block without an error, so that the counted attempt is committed.
             refusal = error
@@ -65,14 +79,21 @@ def enrol(
 
 
 def _answer(
-    session: Session, authority: Authority, request: EnrolmentRequest, now_ms: int
-) -> EnrolmentReply:
+    session: Session,
+    authority: Authority,
+    request: EnrolmentRequest,
+    now_ms: int,
+    ask_first: bool,
+) -> EnrolmentReply | EnrolmentPending:
     enrolment = _find(session, request.device, now_ms)
     digest = digest_of(encode_enrolment(request))
     if enrolment.secret is None:
         return _answer_again(enrolment, digest)
     _check(enrolment, request)
-    issued = authority.issue_device(request.device, csr_key(request.csr_pem), now_ms)
+    key = csr_key(request.csr_pem)
+    if ask_first and not _is_approved(enrolment, digest):
+        return _wait(enrolment, request, digest, key_id(key), now_ms)
+    issued = authority.issue_device(request.device, key, now_ms)
     reply = EnrolmentReply(
         device=request.device,
         certificate_pem=issued.chain_pem,
@@ -81,6 +102,27 @@ def _answer(
     remember_certificate(session, request.device, issued)
     _close(session, enrolment, digest, reply, now_ms)
     return reply
+
+
+def _is_approved(enrolment: Enrolment, digest: str) -> bool:
+    """The first request that came is the one that waits; another of the same secret is refused."""
+    if enrolment.request_digest not in (None, digest):
+        raise EnrolmentRefused(
+            f"another request to enrol {enrolment.device} waits for approval: {_REFUSED}"
+        )
+    return enrolment.approved_at_ms is not None
+
+
+def _wait(
+    enrolment: Enrolment, request: EnrolmentRequest, digest: str, key: str, now_ms: int
+) -> EnrolmentPending:
+    if enrolment.asked_at_ms is None:
+        enrolment.request_digest, enrolment.key_id = digest, key
+        enrolment.claims = msgspec.to_builtins(request.claims)
+        enrolment.asked_at_ms = now_ms
+        # It came in time; now it is the operator who may take theirs.
+        enrolment.expires_at_ms = max(enrolment.expires_at_ms, now_ms + WAITING_MS)
+    return EnrolmentPending(device=request.device, key_id=key, retry_s=RETRY_S)
 
 
 def _find(session: Session, device: str, now_ms: int) -> Enrolment:
@@ -107,11 +149,14 @@ def _answer_again(enrolment: Enrolment, digest: str) -> EnrolmentReply:
 
 def _check(enrolment: Enrolment, request: EnrolmentRequest) -> None:
     assert enrolment.secret is not None  # noqa: S101 - narrows the type; the caller looked
-    expected = request_mac(enrolment.secret, request.device, request.csr_pem, request.nonce)
+    expected = request_mac(
+        enrolment.secret, request.device, request.csr_pem, request.nonce, request.claims
+    )
     try:
         check_mac(expected, request.mac, "enrolment request")
     except BadSignature as error:
-        enrolment.attempts += 1
+        # One that waits for days must not be voided by whoever knows the device's name.
+        enrolment.attempts += enrolment.asked_at_ms is None
         raise EnrolmentRefused(str(error)) from error
 
 

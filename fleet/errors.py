@@ -70,6 +70,10 @@ class EnrolmentRefused(FleetError):
     """An enrolment request is not genuine, too late, or used up; says no more than it must."""
 
 
+class NothingPending(FleetError):
+    """No enrolment of that device and key waits for approval."""
+
+
 class CsrRefused(EnrolmentRefused):
     """A certificate signing request is broken, or for a key of another kind."""
 

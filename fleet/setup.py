@@ -57,15 +57,18 @@ def init_hub(
     *,
     name: str = "hub",
     bind: str = "0.0.0.0",  # noqa: S104 - devices and operators come from other machines
+    approve: bool = False,
 ) -> HubInit:
     """Make a hub in `directory`, which must be absent or empty. A port of 0 picks a free one.
 
     `hosts` are the names and addresses under which devices and operators reach this machine, the
-    one to give them first; default: this machine's name. Raises `HubExists` or `SetupFailed`.
+    one to give them first; default: this machine's name. `approve`: no device without an operator's
+    word. Raises `HubExists` or `SetupFailed`.
     """
     made = not directory.exists()
     _require_empty(directory)
     config = _config(name, hosts, api_port, broker_port, bind)
+    config = msgspec.structs.replace(config, approve=approve)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from fleet.api import devices, history, identity, releases, rollouts, status
+from fleet.api import approvals, devices, history, identity, releases, rollouts, status
 from fleet.api.errors import add_handlers
 from fleet.api.limits import BoundedBodies, RateLimit
 from fleet.api.uploads import MAX_BUNDLE_BYTES, MAX_TRUST_BYTES, clear_uploads
@@ -28,7 +28,7 @@ def create_app(hub: HubServices) -> FastAPI:
     app.state.enrolments = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
     app.state.renewals = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
     api = APIRouter(prefix=PREFIX)
-    for room in (releases, devices, rollouts, history, status, identity):
+    for room in (releases, devices, rollouts, history, status, approvals, identity):
         api.include_router(room.router)
     api.add_api_route("/healthz", healthz, methods=["GET"], tags=["status"])
     app.include_router(api)

@@ -27,8 +27,17 @@ class DeviceBody(_Body):
     """A device to expect."""
 
     name: Annotated[str, Field(max_length=63, examples=["cam-1"])]
-    device_class: Annotated[str, Field(max_length=63)] = "generic"
-    labels: Annotated[dict[Label, Label], Field(max_length=32)] = {}
+    device_class: Annotated[str | None, Field(max_length=63)] = None
+    """Absent: `generic`, or that of the device that is replaced; so for the labels."""
+    labels: Annotated[dict[Label, Label] | None, Field(max_length=32)] = None
+    replace: bool = False
+    valid_s: Annotated[int, Field(ge=60, le=30 * _DAY_S)] = 3_600
+
+
+class ApprovalBody(_Body):
+    """The key that the operator has seen."""
+
+    key_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class HoldBody(_Body):

@@ -16,7 +16,7 @@ from fleet.api.access import Actor, Hub, audited
 from fleet.api.bodies import DeviceBody, HoldBody
 from fleet.api.paging import AfterName, Limit, page
 from fleet.assignments import command
-from fleet.devices import add_device, find_device, remove_device
+from fleet.devices import add_device, find_device, remove_device, replace_device
 from fleet.rollouts.loading import subject_of
 from fleet.rollouts.selectors import parse_selector
 from fleet.storage.schema import AssignedFamily, Device
@@ -29,9 +29,14 @@ SelectorText = Annotated[str, Query(max_length=500)]
 @router.post("/devices", status_code=201)
 def add(body: DeviceBody, hub: Hub, who: Actor) -> Response:
     """Expect a device; answers its enrolment file, which holds the only copy of its secret."""
-    with audited(hub, who, "device.add", body.name) as detail:
+    valid_ms = 1_000 * body.valid_s
+    with audited(hub, who, f"device.{'replace' if body.replace else 'add'}", body.name) as detail:
         detail.update(device_class=body.device_class, labels=body.labels)
-        file = add_device(hub, body.name, body.device_class, body.labels)
+        if body.replace:
+            file = replace_device(hub, body.name, body.device_class, body.labels, valid_ms)
+        else:
+            device_class, labels = body.device_class or "generic", body.labels or {}
+            file = add_device(hub, body.name, device_class, labels, valid_ms)
     headers = {"Cache-Control": "no-store"}
     return Response(encode_enrolment(file), 201, headers, media_type="application/json")
 

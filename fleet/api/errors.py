@@ -28,6 +28,7 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (fleet.EnrolmentRefused, 403),
     (fleet.RenewalRefused, 403),
     (fleet.DeviceNotFound, 404),
+    (fleet.NothingPending, 404),
     (fleet.ReleaseNotFound, 404),
     (rollouts.RolloutNotFound, 404),
     (fleet.DeviceExists, 409),

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from contract.enrolment import (
     MAX_ENROLMENT_BYTES,
+    EnrolmentPending,
     EnrolmentRequest,
     decode_enrolment,
     encode_enrolment,
@@ -53,7 +54,10 @@ async def renew_certificate(request: Request, hub: Hub) -> Response:
 
 
 def _enrol(hub: HubServices, asked: EnrolmentRequest) -> Response:
-    reply = enrol(hub.storage, Authority(hub.directory / "ca"), asked, hub.clock())
+    authority = Authority(hub.directory / "ca")
+    reply = enrol(hub.storage, authority, asked, hub.clock(), hub.config.approve)
+    if isinstance(reply, EnrolmentPending):
+        return Response(encode_enrolment(reply), 202, media_type="application/json")
     with audited(hub, f"device:{asked.device}"[:63], "device.enrol", asked.device):
         pass  # refused attempts are counted by the enrolment itself, and bounded there
     return Response(encode_enrolment(reply), media_type="application/json")

@@ -33,7 +33,8 @@ def enroll(
 ) -> None:
     """Make this device's key, and fetch its certificate from the hub.
 
-    The key never leaves the device. The file works once, and for an hour.
+    The key never leaves the device. The file works once, and for an hour. Where the hub asks an
+    operator first, the command shows the key's fingerprint and waits.
 
     \b
     Example:
@@ -43,9 +44,14 @@ def enroll(
     from agent.enrol import enroll as run
 
     directory = _state(state)
-    identity = run(file, directory, force=force)
+    identity = run(file, directory, force=force, waiting=_say_waiting)
     say(f"enrolled as {identity.device}; identity in {directory / 'identity'}")
     note(f"{file} is spent and may be deleted. Next: outrider agent run --state {directory}")
+
+
+def _say_waiting(pending: Any) -> None:
+    note(f"The hub asks an operator first: outrider device approve {pending.device}")
+    note(f"key fingerprint {pending.key_id}; waiting...")
 
 
 @agent.command("run")

@@ -1,60 +1,18 @@
-"""`outrider device add|list|show|remove`."""
+"""`outrider device list|show|remove`; the others are in outrider.commands.enrolment."""
 
 from __future__ import annotations
 
-import json as jsonlib
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from outrider.commands.options import Config, Json, connect, group
 from outrider.errors import CommandFailed
-from outrider.operator import write_private
 from outrider.pages import every_item
-from outrider.terminal import note, print_fields, print_json, print_table, say, short, when
+from outrider.terminal import print_fields, print_json, print_table, say, short, when
 
 device = group("device", "The fleet's devices.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The device's name.")]
-MAX_LABELS = 32
-
-
-@device.command("add")
-def add(
-    name: Name,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="[NAME.enrol.json]")
-    ] = None,
-    device_class: Annotated[
-        str, typer.Option("--class", metavar="CLASS", help="The kind of device, e.g. pi-5.")
-    ] = "generic",
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For selectors; repeatable.")
-    ] = None,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """Expect a device, and write the file with which it enrols: once, within an hour.
-
-    \b
-    Example:
-        outrider device add cam-1 --class pi-5 --label site=lyon
-        scp cam-1.enrol.json cam-1:   # then, there: outrider agent enroll cam-1.enrol.json
-    """
-    path = output or Path(f"{name}.enrol.json")
-    if path.exists():
-        raise CommandFailed(f"{path} exists already: delete it, or name another with -o")
-    if not path.absolute().parent.is_dir():
-        raise CommandFailed(f"{path.absolute().parent}: no such directory; nothing was added")
-    body = {"name": name, "device_class": device_class, "labels": _labels(label or [])}
-    with connect(config) as hub:
-        enrolment = hub.post("devices", body)
-    write_private(path, jsonlib.dumps(enrolment, indent=1).encode() + b"\n")
-    if json:
-        print_json({"device": name, "file": str(path), "expires_at_ms": enrolment["expires_at_ms"]})
-        return
-    say(f"{path} lets {name} enrol once, until {when(enrolment['expires_at_ms'])}")
-    note(f"It holds a secret. Take it to the device; there: outrider agent enroll {path.name}")
 
 
 @device.command("list")
@@ -150,16 +108,6 @@ def remove(
         print_json(answer)
     else:
         say(f"{name} is revoked")
-
-
-def _labels(given: list[str]) -> dict[str, str]:
-    labels = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--label")
-        labels[key] = value
-    return labels
 
 
 def _serves(found: dict[str, Any]) -> list[str]:

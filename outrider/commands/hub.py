@@ -31,6 +31,9 @@ def init(
     ] = None,
     api_port: Annotated[int, typer.Option(min=0, max=65_535, help="HTTPS; 0: any free.")] = 8443,
     broker_port: Annotated[int, typer.Option(min=0, max=65_535, help="MQTT; 0: any free.")] = 8883,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Ask an operator before a device gets in.")
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -52,7 +55,7 @@ def init(
         raise CommandFailed(
             f"{path} configures another hub already: move it away, or name another with --config"
         )
-    made = init_hub(directory, tuple(host or ()), api_port, broker_port)
+    made = init_hub(directory, tuple(host or ()), api_port, broker_port, approve=approve)
     url = made.config.api_url
     write_operator(path, OperatorConfig(url=url, token=made.token, ca_pem=made.ca_pem))
     shown = {

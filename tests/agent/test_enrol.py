@@ -21,6 +21,7 @@ from agent.identity import IdentityError, NotEnrolled, load_identity
 from agent.journal import Journal
 from contract.enrolment import (
     EnrolmentFile,
+    EnrolmentPending,
     EnrolmentReply,
     EnrolmentRequest,
     decode_enrolment,
@@ -71,7 +72,7 @@ class HubOverHttps:
         self._thread.start()
 
     def honest(self, request: EnrolmentRequest) -> tuple[int, bytes]:
-        mac = request_mac(SECRET, request.device, request.csr_pem, request.nonce)
+        mac = request_mac(SECRET, request.device, request.csr_pem, request.nonce, request.claims)
         assert mac == request.mac
         return 200, self.reply(request, request.device)
 
@@ -344,3 +345,54 @@ def test_a_damaged_identity_says_what_to_do(file: Path, tmp_path: Path, name: st
     (state / "identity" / name).write_bytes(b"damaged")
     with pytest.raises(IdentityError, match="enroll --force"):
         load_identity(state)
+
+
+def pending(request: EnrolmentRequest) -> tuple[int, bytes]:
+    answer = EnrolmentPending(device=request.device, key_id="ab" * 32, retry_s=7)
+    return 202, encode_enrolment(answer)
+
+
+def test_it_waits_for_an_operator_and_asks_again_with_the_same_request(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    told: list[EnrolmentPending] = []
+    slept: list[float] = []
+    answers = [pending, lambda _r: (503, b""), pending, lambda _r: (429, b""), hub.honest]
+    hub.answer = lambda request: answers.pop(0)(request)
+    enroll(file, tmp_path / "state", waiting=told.append, sleep=slept.append)
+    assert [each.key_id for each in told] == ["ab" * 32]
+    assert slept == [7, 30, 7, 30]
+    assert len({encode_enrolment(request) for request in hub.requests}) == 1
+    assert load_identity(tmp_path / "state").device == "pi-1"
+
+
+def test_an_operators_no_ends_the_waiting(file: Path, hub: HubOverHttps, tmp_path: Path) -> None:
+    answers: list[Answer] = [pending, lambda _r: (403, b"")]
+    hub.answer = lambda request: answers.pop(0)(request)
+    with pytest.raises(EnrolmentFailed, match="refused to enrol pi-1"):
+        enroll(file, tmp_path / "state", sleep=lambda _s: None)
+
+
+def test_waiting_that_was_cut_off_goes_on_after_the_file_has_expired(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    def switched_off(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    hub.answer = pending
+    with pytest.raises(KeyboardInterrupt):
+        enroll(file, tmp_path / "state", sleep=switched_off)
+    hub.answer = hub.honest
+    late_ms = NOW_MS + 2 * HOUR_MS
+    record = enroll(file, tmp_path / "state", clock=lambda: late_ms)
+    assert record.device == "pi-1"
+    assert hub.requests[0] == hub.requests[1]
+
+
+def test_it_says_which_machine_it_is_and_no_more_than_a_line(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    enroll(file, tmp_path / "state")
+    claims = hub.requests[0].claims
+    assert claims.host
+    assert all(text.isprintable() for text in (claims.host, claims.model, claims.serial))

@@ -91,3 +91,21 @@ def test_arbitrary_bytes_raise_nothing_but_contract_errors(data: bytes) -> None:
         e.decode_enrolment(e.EnrolmentRequest, data)
     with pytest.raises(ContractError):
         e.decode_enrolment(e.EnrolmentReply, data)
+
+
+def test_claims_are_bound_by_the_mac_and_cannot_be_shifted() -> None:
+    secret = "5e" * 32
+    plain = e.request_mac(secret, "cam-1", "csr", "a" * 32)
+    assert plain == e.request_mac(secret, "cam-1", "csr", "a" * 32, e.Claims())
+    first = e.request_mac(secret, "cam-1", "csr", "a" * 32, e.Claims(host="ab", model="c"))
+    second = e.request_mac(secret, "cam-1", "csr", "a" * 32, e.Claims(host="a", model="bc"))
+    assert len({plain, first, second}) == 3
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[2J", "x" * 121, "\x9b"])
+def test_claims_are_one_short_printable_line(text: str) -> None:
+    request = e.EnrolmentRequest(
+        device="cam-1", csr_pem="x", nonce="a" * 32, mac="0" * 64, claims=e.Claims(host=text)
+    )
+    with pytest.raises(MalformedMessage):
+        e.decode_enrolment(e.EnrolmentRequest, e.encode_enrolment(request))

@@ -225,7 +225,9 @@ def renewal(device: Device, at_ms: int, nonce: str = "2" * 32) -> bytes:
 
 
 def answer(hub: HubServices, request: EnrolmentRequest) -> EnrolmentReply:
-    return enrol(hub.storage, Authority(hub.directory / "ca"), request, hub.clock())
+    reply = enrol(hub.storage, Authority(hub.directory / "ca"), request, hub.clock())
+    assert isinstance(reply, EnrolmentReply)
+    return reply
 
 
 def wanted(target: str = "digits/1", digest: str = DIGEST) -> FamilyAssignment:

@@ -8,13 +8,22 @@ import pytest
 
 from contract.enrolment import EnrolmentFile, decode_enrolment, encode_enrolment
 from fleet.assignments import assign
-from fleet.devices import add_device, find_device, list_devices, remove_device
+from fleet.devices import add_device, find_device, list_devices, remove_device, replace_device
 from fleet.errors import DeviceExists, DeviceNotFound, InvalidDevice, TrustMissing
+from fleet.identities import Identities
 from fleet.ports import HubServices
 from fleet.setup import database_url, init_hub
 from fleet.storage.database import open_storage
 from fleet.storage.schema import AssignedFamily, Certificate, Device
-from tests.fleet.harness import SilentLink, enrolled, services, wanted
+from tests.fleet.harness import Device as Voice
+from tests.fleet.harness import (
+    SilentLink,
+    answer,
+    enrolled,
+    enrolment_request,
+    services,
+    wanted,
+)
 
 
 def test_the_enrolment_file_holds_what_a_device_needs(hub: HubServices) -> None:
@@ -68,7 +77,7 @@ def test_labels_that_a_selector_cannot_name_are_refused(
 def test_an_enrolled_device_is_not_added_twice(hub: HubServices) -> None:
     enrolled(hub, "cam-1")
 
-    with pytest.raises(DeviceExists, match="remove it first"):
+    with pytest.raises(DeviceExists, match="--replace"):
         add_device(hub, "cam-1", "generic", {})
 
 
@@ -137,3 +146,56 @@ def test_a_device_that_comes_back_under_an_old_name_inherits_no_reports(hub: Hub
         row = session.get_one(Device, "cam-1")
         assert (row.reported_seq, row.state_boot, row.families) == (0, None, {})
         assert assign(session, "cam-1", "digits", wanted(), hub.clock()) == 8
+
+
+def test_a_replaced_device_keeps_its_history_and_loses_its_certificate(hub: HubServices) -> None:
+    old = enrolled(hub, "cam-1", site="lyon")
+    with hub.storage.session() as session:
+        assign(session, "cam-1", "digits", wanted(), hub.clock())
+        session.get_one(Device, "cam-1").reported_seq = 7
+
+    file = replace_device(hub, "cam-1", None, None)
+    new = Voice("cam-1")
+    new.chain_pem = answer(hub, enrolment_request(file, new.key)).certificate_pem
+
+    with hub.storage.reading() as session:
+        device = find_device(session, "cam-1")
+        assert (device.status, device.labels, device.reported_seq) == (
+            "enrolled",
+            {"site": "lyon"},
+            0,
+        )
+        assert device.published_epoch is None, "the new machine is to be told what the old one was"
+        assert device.takeover_since_ms is not None
+        assert session.get(AssignedFamily, ("cam-1", "digits")) is not None
+        certificates = session.query(Certificate).order_by(Certificate.revoked_at_ms).all()
+        assert [row.revoked_at_ms is not None for row in certificates] == [False, True]
+        assert device.assignment_seq == 1, "no number is given twice"
+    assert old.chain_pem != new.chain_pem
+
+
+def test_until_the_new_machine_enrols_the_old_one_is_not_heard(hub: HubServices) -> None:
+    enrolled(hub, "cam-1")
+    replace_device(hub, "cam-1", "pi-5", {"site": "paris"})
+    with hub.storage.reading() as session:
+        device = find_device(session, "cam-1")
+        assert (device.status, device.device_class) == ("expected", "pi-5")
+    identities = Identities(hub.storage)
+    identities.refresh(["cam-1"])
+    found = identities.find("cam-1")
+    assert found is not None
+    assert found.keys == {}
+
+
+def test_only_a_known_device_is_replaced(hub: HubServices) -> None:
+    with pytest.raises(DeviceNotFound):
+        replace_device(hub, "cam-9", None, None)
+    enrolled(hub, "cam-1")
+    remove_device(hub, "cam-1")
+    with pytest.raises(DeviceNotFound):
+        replace_device(hub, "cam-1", None, None)
+
+
+def test_an_enrolment_file_may_be_good_for_longer(hub: HubServices) -> None:
+    file = add_device(hub, "cam-1", "generic", {}, 7 * 86_400_000)
+    assert file.expires_at_ms - file.floor_ms == 7 * 86_400_000

@@ -176,3 +176,11 @@ def test_a_configuration_of_another_schema_is_refused(made: HubInit) -> None:
 
     with pytest.raises(HubUnreadable, match="schema 2"):
         read_config(made.directory)
+
+
+def test_a_hub_asks_an_operator_first_only_when_it_was_told_to(
+    made: HubInit, tmp_path: Path
+) -> None:
+    assert not read_config(made.directory).approve
+    asking = init_hub(tmp_path / "asking", ["hub.example"], 0, 0, approve=True)
+    assert read_config(asking.directory).approve

@@ -30,6 +30,8 @@ VERBS = [
     "hub serve",
     "publish",
     "device add",
+    "device approve",
+    "device pending",
     "device list",
     "device show",
     "device remove",

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from fastapi.testclient import TestClient
 
+from contract.enrolment import (
+    EnrolmentFile,
+    EnrolmentPending,
+    decode_enrolment,
+    encode_enrolment,
+)
 from contract.renewal import MAX_RENEWAL_BYTES, TIME_HEADER, decode_reply
-from fleet.devices import remove_device
+from fleet.api import create_app
+from fleet.devices import add_device, remove_device
 from fleet.ports import HubServices
-from tests.fleet.harness import Device, enrolled, renewal
+from tests.fleet.api.conftest import BASE
+from tests.fleet.harness import (
+    Device,
+    HubDirectory,
+    enrolled,
+    enrolment_request,
+    renewal,
+)
 
 
 def test_a_device_renews_without_a_token(anybody: TestClient, hub: HubServices) -> None:
@@ -41,3 +57,39 @@ def test_strangers_are_bounded(anybody: TestClient, hub: HubServices) -> None:
     body = renewal(Device("nobody"), hub.clock())
     found = [anybody.post("renew", content=body).status_code for _ in range(7)]
     assert found == [403] * 6 + [429]
+
+
+def test_a_hub_that_asks_lets_a_device_in_by_an_operators_word(
+    hub_directory: HubDirectory,
+) -> None:
+    path = hub_directory.hub / "hub.json"
+    path.write_bytes(
+        msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | {"approve": True})
+    )
+    with hub_directory.at_rest() as hub, TestClient(create_app(hub), BASE) as client:
+        file = add_device(hub, "cam-1", "generic", {})
+        request = encode_enrolment(enrolment_request(file, generate_private_key(SECP256R1())))
+        first = client.post("enrol", content=request)
+        assert first.status_code == 202
+        pending = decode_enrolment(EnrolmentPending, first.content)
+
+        client.headers["Authorization"] = f"Bearer {hub_directory.token}"
+        [shown] = client.get("enrolments").json()["items"]
+        assert (shown["device"], shown["key_id"]) == ("cam-1", pending.key_id)
+        wrong = client.post("enrolments/cam-1/approve", json={"key_id": "0" * 64})
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (404, "nothing-pending")
+        good = client.post("enrolments/cam-1/approve", json={"key_id": pending.key_id})
+        assert (good.status_code, good.json()["approved"]) == (200, True)
+        assert client.post("enrol", content=request).status_code == 200
+        actions = [entry["action"] for entry in client.get("audit").json()["items"]]
+        assert actions.count("device.approve") == 2, "the attempt too"
+
+
+def test_a_device_is_replaced_over_http(api: TestClient, hub: HubServices) -> None:
+    enrolled(hub, "cam-1", site="lyon")
+    answer = api.post("devices", json={"name": "cam-1", "replace": True, "valid_s": 600})
+    assert answer.status_code == 201
+    file = decode_enrolment(EnrolmentFile, answer.content)
+    assert file.expires_at_ms - file.floor_ms == 600_000
+    assert api.get("devices/cam-1").json()["labels"] == {"site": "lyon"}
+    assert api.post("devices", json={"name": "cam-9", "replace": True}).status_code == 404
