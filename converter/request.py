@@ -73,6 +73,11 @@ def check_request(request: ConvertRequest) -> None:
     ratio = request.max_latency_ratio
     if ratio is not None and not 0 < ratio < math.inf:
         raise InvalidRequest(f"--max-latency-ratio {ratio:g}: give a number above 0, e.g. 1.0")
+    if request.integer_io and (request.with_float or request.with_cuda):
+        raise InvalidRequest(
+            "--integer-io: a float variant beside it would have another interface; leave out"
+            " --with-float and --with-cuda"
+        )
     if len(request.labels) > MAX_LABELS or any(not 0 < len(n) <= 120 for n in request.labels):
         raise InvalidRequest(f"labels: give at most {MAX_LABELS} names of 1 to 120 characters")
     try:

@@ -67,6 +67,18 @@ def test_the_bundle_never_overwrites_an_input(tmp_path: Path, field: str) -> Non
         check_request(request(tmp_path, **{field: tmp_path / "out.bundle"}))
 
 
+@pytest.mark.parametrize("field", ["with_float", "with_cuda"])
+def test_integer_and_float_interfaces_share_no_release(tmp_path: Path, field: str) -> None:
+    with pytest.raises(InvalidRequest, match="another interface"):
+        check_request(request(tmp_path, integer_io=True, **{field: True}))
+
+
+@pytest.mark.parametrize("ratio", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_latency_limit_is_a_positive_number(tmp_path: Path, ratio: float) -> None:
+    with pytest.raises(InvalidRequest, match="max-latency-ratio"):
+        check_request(request(tmp_path, max_latency_ratio=ratio))
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputUnwritable, match="create it first"):
         check_request(request(tmp_path, output=tmp_path / "no" / "out.bundle"))

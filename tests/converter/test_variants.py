@@ -132,6 +132,15 @@ def test_the_same_tflite_file_gives_the_same_bundle(tflite: Converted, tmp_path:
     assert again.manifest_digest == tflite.manifest_digest
 
 
+def test_a_tflite_file_gets_integer_inputs_and_outputs_when_asked(tmp_path: Path) -> None:
+    path = models.save(tmp_path / "digits.tflite", models.classifier())
+    request = Inputs(path, *samples(tmp_path, "image"), tmp_path).request(integer_io=True)
+    (variant,) = convert(request).manifest.variants
+    for spec in (*variant.inputs, *variant.outputs):
+        assert spec.dtype == "int8"
+        assert spec.quantisation is not None
+
+
 def test_the_variants_stand_in_the_order_of_preference(all_of_them: Converted) -> None:
     names = [variant.name for variant in all_of_them.manifest.variants]
     assert names == ["onnx-fp16", "onnx-int8", "tflite-int8", "onnx-fp32"]
