@@ -89,7 +89,7 @@ def run_hub(
         retention = Retention(storage, clock, stopping.wait)
         revocation = Revocation(
             services,
-            Broker(local_address(config.broker_bind), config.broker_port),
+            Broker(_broker_address(config), config.broker_port),
             broker.reload if broker is not None else lambda: None,
             stopping.wait,
         )
@@ -121,10 +121,15 @@ def _only_one(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _broker_address(config: HubConfig) -> str:
+    """As seen from the hub."""
+    return config.outside_broker or local_address(config.broker_bind)
+
+
 def _link_settings(config: HubConfig, authority: Authority) -> LinkSettings:
     certificate, key = authority.pair("hub")
     return LinkSettings(
-        host=local_address(config.broker_bind),
+        host=_broker_address(config),
         port=config.broker_port,
         ca_file=authority.root_file,
         certificate=certificate,

@@ -32,6 +32,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     approve: bool = False
     """Whether an operator is asked before a device gets its certificate."""
+    outside_broker: Host | None = None
+    """Where a broker is that others run, for hub and devices; `hub serve --external-broker`."""
 
     @property
     def api_url(self) -> str:
@@ -42,7 +44,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def broker_host(self) -> str:
         """Where devices find the broker."""
-        return self.hosts[0]
+        return self.outside_broker or self.hosts[0]
 
 
 def encode_config(config: HubConfig) -> bytes:

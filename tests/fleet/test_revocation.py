@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from contract.topics import Channel
 from fleet import revocation
 from fleet.api.problems import REVOCATION_LOW_MS
-from fleet.assembly import RunningHub, system_clock
+from fleet.assembly import RunningHub, run_hub, system_clock
 from fleet.broker import BrokerChild, write_broker_files
 from fleet.broker_files import BrokerFiles, revocation_file
 from fleet.ca import DAY_MS, Authority, key_pem
+from fleet.config import read_config
 from fleet.crl import CRL_DAYS, crl_pem, read_crl
 from fleet.devices import remove_device
 from fleet.files import write_whole
@@ -25,7 +26,7 @@ from fleet.revocation import STANDING_FILE, Revocation, refresh_list, standing
 from fleet.storage.schema import Certificate, Device
 from fleet.takeover import Broker, TakeoverFailed, end_session, is_refused
 from tests.fleet.harness import Device as Voice
-from tests.fleet.harness import connected, enrolled, until
+from tests.fleet.harness import HubDirectory, connected, enrolled, until
 from tests.mosquitto import free_port
 
 
@@ -260,3 +261,24 @@ def test_a_list_reads_back(hub: HubServices) -> None:
     found = read_crl(crl_pem(authority.signer(), [(issued.serial, now_ms)], now_ms))
     assert found.serials == {issued.serial}
     assert found.made_ms == now_ms
+
+
+def test_a_broker_that_others_run_is_used_by_hub_and_devices(
+    hub_directory: HubDirectory, tmp_path: Path
+) -> None:
+    """The hub's own address for a broker leads nowhere here."""
+    path = hub_directory.hub / "hub.json"
+    child = BrokerChild(write_broker_files(hub_directory.hub, read_config(hub_directory.hub)))
+    child.start()
+    change = {"broker_bind": "192.0.2.1", "outside_broker": "localhost"}
+    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | change))
+    try:
+        with run_hub(hub_directory.hub, external_broker=True) as running:
+            hub = running.services
+            assert running.broker is None
+            device = enrolled(hub, "cam-1")
+            with connected(hub, device, tmp_path) as session:
+                until(session.client.is_connected)
+                until(lambda: hub.link.status().connected)
+    finally:
+        child.stop()
