@@ -31,7 +31,8 @@ _LOG = logging.getLogger(__name__)
 _RENEW_PATH = "/api/v1/renew"
 LOST_S = 300.0
 """Without a connection for this long, the certificate may be why."""
-_STOP_S = 20.0
+_STOP_S = 2.0
+"""The thread may be cut off at any point: the file is replaced by one rename."""
 _MAX_TIME_MS = 1 << 53
 
 

@@ -31,4 +31,5 @@ def revoke_certificates(session: Session, device: Device, now_ms: int) -> None:
         .where(Certificate.device == device.name, Certificate.revoked_at_ms.is_(None))
         .values(revoked_at_ms=now_ms)
     )
-    device.takeover_since_ms = now_ms
+    if device.enrolled_at_ms is not None:
+        device.takeover_since_ms = now_ms

@@ -199,3 +199,10 @@ def test_only_a_known_device_is_replaced(hub: HubServices) -> None:
 def test_an_enrolment_file_may_be_good_for_longer(hub: HubServices) -> None:
     file = add_device(hub, "cam-1", "generic", {}, 7 * 86_400_000)
     assert file.expires_at_ms - file.floor_ms == 7 * 86_400_000
+
+
+def test_a_device_that_never_enrolled_has_no_session_to_end(hub: HubServices) -> None:
+    add_device(hub, "cam-1", "generic", {})
+    remove_device(hub, "cam-1")
+    with hub.storage.reading() as session:
+        assert session.get_one(Device, "cam-1").takeover_since_ms is None
