@@ -26,16 +26,6 @@ def choose_range(histogram: Histogram, method: Method) -> Range:
     return Range(min(low, 0.0), max(high, 0.0))
 
 
-def clipped_share(histogram: Histogram, found: Range) -> float:
-    """Which share of the values, 0..1, lies outside of `found`."""
-    centres, counts = histogram.centres, histogram.counts
-    outside = (centres < found.low) | (centres > found.high)
-    # The outermost bins hold the extremes themselves, whose centres may lie beyond them.
-    if found.low <= histogram.low and found.high >= histogram.high:
-        return 0.0
-    return float(counts[outside].sum()) / max(int(counts.sum()), 1)
-
-
 def _minmax(histogram: Histogram) -> tuple[float, float]:
     return histogram.low, histogram.high
 

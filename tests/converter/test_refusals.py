@@ -135,6 +135,15 @@ def test_shuffled_labels_are_a_useless_baseline(small: Inputs) -> None:
     assert "UselessBaseline" in convert(small.request(force=True)).manifest.gate.reason
 
 
+@pytest.mark.parametrize("width", [0.02, 20.0])
+def test_noise_instead_of_data_is_refused(digits: Inputs, tmp_path: Path, width: float) -> None:
+    noise = models.rng(5).normal(0, width, (200, 1, 8, 8)).astype(np.float32)
+    calib = models.save_samples(tmp_path / "noise.npz", image=noise)
+    with pytest.raises(errors.Objection, match=r"noise\.npz"):
+        convert(digits.request(calib=calib, output=tmp_path / "n.bundle"))
+    assert leftovers(tmp_path) == []
+
+
 def test_an_outlier_is_refused_by_sample_and_can_be_forced(small: Inputs) -> None:
     images = models.images(40, seed=5)
     images[31, 0, 4, 4] = 1e6
