@@ -20,6 +20,7 @@ from agent.link.collector import Collectors
 from agent.link.connection import Connection, Endpoint
 from agent.link.inbox import Inbox
 from agent.link.metadata import MqttMetadataSource
+from agent.link.rate import TokenBucket
 from agent.link.rejects import Rejects
 from agent.link.router import Router
 from agent.outbox import Outbox
@@ -111,7 +112,13 @@ def assemble(settings: AgentSettings, identity: Identity, journal: Journal, now_
         state_dir=state,
         journal=journal,
         guard=shared,
-        blobs=MqttBlobSource(connection, collectors, identity.device),
+        blobs=MqttBlobSource(
+            connection,
+            collectors,
+            identity.device,
+            rate=TokenBucket(float(settings.max_bytes_per_second)),
+        ),
+        fetch_budget=settings.metered_bytes_per_release,
         server=ServerClient(control_socket(state)),
         observed=quick,
         hardware=hardware,

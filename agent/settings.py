@@ -44,6 +44,11 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tick_seconds: Seconds = 1.0
     """How often deployments, the server and the status file are looked after."""
     outbox_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 34)] = 16 << 20
+    max_bytes_per_second: Annotated[int, Meta(ge=0, le=1 << 34)] = 0
+    """How fast releases are fetched; 0: as fast as it goes."""
+    metered_bytes_per_release: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
+    """The most that fetching one release may cost, before compression; 0: no bound. A release that
+    would cost more is refused with cause `policy` before its first chunk is fetched."""
     ack_seconds: Seconds = 10.0
     """How long an outbox row waits for its first ack before it is sent again."""
     server: bool = True

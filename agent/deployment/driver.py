@@ -82,6 +82,7 @@ class Deployer:
         monotonic: Callable[[], int] = monotonic_ms,
         checkpoint: Checkpoint = lambda name: None,
         server_patience_s: float = 45.0,
+        fetch_budget: int = 0,
     ) -> None:
         """`clock` is trusted UTC milliseconds; `inbox` is called on the worker threads and
         only hands over: the loop then calls `post`. `emit` raises `DiskFull` when the outbox cannot
@@ -95,7 +96,9 @@ class Deployer:
         self._clock = clock
         self._monotonic = monotonic
         self._checkpoint = checkpoint
-        fetch = FetchParts(layout, journal, guard, blobs, hardware, agent_version, checkpoint)
+        fetch = FetchParts(
+            layout, journal, guard, blobs, hardware, agent_version, checkpoint, budget=fetch_budget
+        )
         self._stopping = threading.Event()
         switch = SwitchParts(
             layout, server, checkpoint, server_patience_s, stopping=self._stopping.is_set

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.deployment.budget import LIST_ENTRY_BYTES, require_budget
 from agent.deployment.ports import Checkpoint, Guard
 from agent.errors import (
     DiskFull,
@@ -25,7 +26,7 @@ from agent.ports import BlobRef, BlobSource
 from agent.store.collection import collect, drop_staged
 from agent.store.install import is_whole, read_manifest
 from agent.store.layout import Layout, manifest_path, variant_files
-from agent.store.reuse import chunks_on_disk, read_spot
+from agent.store.reuse import Spot, chunks_on_disk, read_spot
 from agent.store.space import require_space
 from agent.store.staging import Plan, Staging, plan_files
 from agent.trust.admission import admit
@@ -34,9 +35,6 @@ from contract.ids import split_target
 from contract.manifest import FileRef, Manifest, Variant, decode_manifest
 from contract.messages import FamilyAssignment, Figures, Hardware
 from contract.variants import choose_variant
-
-LIST_ENTRY_BYTES = 36
-"""Of a binary chunk list (model.chunks)."""
 
 
 @dataclass
@@ -72,6 +70,8 @@ class FetchParts:
     agent_version: str | None
     checkpoint: Checkpoint
     tally: Tally = field(default_factory=Tally)
+    budget: int = 0
+    """Bytes, before compression, that fetching one release may cost; 0: any number."""
 
 
 def fetch_release(
@@ -255,7 +255,10 @@ def _fill(
 ) -> None:
     held = staging.held(plan)
     parts.tally.chunks_resumed = float(len(held))
-    missing = _reuse(parts, staging, plan, set(plan.places) - held)
+    spots = chunks_on_disk(parts.layout) if held != set(plan.places) else {}
+    missing = _reuse(parts, staging, plan, set(plan.places) - held, spots)
+    if missing:
+        require_budget(parts.budget, plan, missing | (held - spots.keys()), target)
     delivered: list[int] = []
 
     def sink(ref: BlobRef, data: bytes) -> None:
@@ -280,9 +283,10 @@ def _fill(
         raise TransportFailed(f"{target}: {len(delivered)} of {len(wanted)} chunks came")
 
 
-def _reuse(parts: FetchParts, staging: Staging, plan: Plan, missing: set[str]) -> set[str]:
+def _reuse(
+    parts: FetchParts, staging: Staging, plan: Plan, missing: set[str], spots: Mapping[str, Spot]
+) -> set[str]:
     """Copy what installed releases hold; returns what is still missing."""
-    spots = chunks_on_disk(parts.layout) if missing else {}
     for digest in sorted(missing & spots.keys()):
         data = read_spot(spots[digest], digest)
         if data is not None and len(data) == plan.lengths[digest]:

@@ -14,6 +14,7 @@ from agent.errors import TransportFailed
 from agent.link.collector import Collector, Collectors
 from agent.link.connection import MAX_TOPICS_PER_SUBSCRIBE, Connection, Publication
 from agent.link.fetch_plan import FetchPlan, Patience, Step
+from agent.link.rate import TokenBucket
 from agent.ports import BlobRef
 from contract.codec import encode
 from contract.errors import DigestMismatch, MalformedBlob
@@ -38,7 +39,9 @@ class MqttBlobSource:
         device: str,
         patience: Patience | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        rate: TokenBucket | None = None,
     ) -> None:
+        self._rate = rate or TokenBucket()
         self._connection = connection
         self._collectors = collectors
         self._device = device
@@ -54,7 +57,7 @@ class MqttBlobSource:
     ) -> int:
         """See `agent.ports.BlobSource.fetch`."""
         collector = self._collectors.open()
-        plan = FetchPlan.of(wanted, self._patience, self._monotonic())
+        plan = FetchPlan.of(wanted, self._patience, self._monotonic(), self._rate)
         fetch = _Fetch(self._connection, collector, plan, self._device, target, self._monotonic)
         try:
             return fetch.run(sink, cancelled)
@@ -148,7 +151,7 @@ class _Fetch:
             _LOG.warning("dropped blob %s…: %s", digest[:16], error)
             self._send(self._plan.broken(digest, str(error), self._monotonic()))
             return
-        self._plan.arrived(digest, self._monotonic())
+        self._plan.arrived(digest, len(payload), self._monotonic())
         self._finish(topic)
         sink(ask.ref, data)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from agent.errors import Tampered, TransportFailed
+from agent.link.rate import TokenBucket
 from agent.ports import BlobRef
 
 WINDOW = 8
@@ -60,12 +61,20 @@ class FetchPlan:
     open: dict[str, Ask] = field(default_factory=dict)
     cold: bool = False
     last_arrival: float = 0.0
+    rate: TokenBucket = field(default_factory=TokenBucket)
 
     @classmethod
-    def of(cls, wanted: Iterable[BlobRef], patience: Patience, now: float) -> FetchPlan:
-        """A plan for these blobs, each once."""
+    def of(
+        cls,
+        wanted: Iterable[BlobRef],
+        patience: Patience,
+        now: float,
+        rate: TokenBucket | None = None,
+    ) -> FetchPlan:
+        """A plan for these blobs, each once, at no more than this rate."""
         unique = {ref.digest: ref for ref in wanted}
-        return cls(patience, deque(unique.values()), last_arrival=now)
+        bucket = TokenBucket() if rate is None else rate
+        return cls(patience, deque(unique.values()), last_arrival=now, rate=bucket)
 
     @property
     def done(self) -> bool:
@@ -76,16 +85,18 @@ class FetchPlan:
         """Open more of the window once half of it is free: one SUBSCRIBE asks for several."""
         if len(self.open) > WINDOW // 2:
             return Step()
-        fresh = [
-            self.pending.popleft() for _ in range(min(WINDOW - len(self.open), len(self.pending)))
-        ]
-        for ref in fresh:
+        fresh = []
+        while self.pending and len(self.open) < WINDOW and self.rate.may_spend(now):
+            ref = self.pending.popleft()
+            self.rate.spend(ref.length)
             self.open[ref.digest] = Ask(ref, now)
+            fresh.append(ref)
         return Step(subscribe=tuple(fresh))
 
-    def arrived(self, digest: str, now: float) -> None:
-        """The blob is here and has its digest."""
-        self.open.pop(digest)
+    def arrived(self, digest: str, received: int, now: float) -> None:
+        """The blob is here, in so many bytes, and has its digest."""
+        ask = self.open.pop(digest)
+        self.rate.give_back(ask.ref.length - received)
         self.last_arrival = now
 
     def absent(self, digest: str, now: float) -> Step:

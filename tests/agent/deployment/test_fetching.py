@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.deployment import fetching
 from agent.deployment.fetching import FetchCancelled, FetchParts, Tally, fetch_release
-from agent.errors import DiskFull, Incompatible, Malformed, StaleMetadata, TransportFailed
+from agent.errors import (
+    DiskFull,
+    Incompatible,
+    Malformed,
+    PolicyRefused,
+    StaleMetadata,
+    TransportFailed,
+)
 from agent.journal import Journal
 from agent.store.install import install
-from agent.store.layout import Layout
+from agent.store.layout import Layout, variant_files
 from contract.ids import digest_of
 from contract.manifest import Requirements
 from contract.messages import FamilyAssignment
@@ -167,3 +175,55 @@ def test_stale_metadata_does_not_let_a_damaged_release_pass_offline(
     (directory / "files" / v1.variant.model.path).write_bytes(b"damaged")
     with pytest.raises(StaleMetadata):
         fetch(parts, v1)
+
+
+def on_a_metered_link(parts: FetchParts, budget: int) -> FetchParts:
+    return replace(parts, budget=budget, tally=Tally())
+
+
+def full(released: Released) -> int:
+    return sum(ref.length for ref in variant_files(released.variant))
+
+
+def test_a_release_over_the_budget_is_refused_before_its_first_chunk(
+    parts: FetchParts, hub: SimulatedHub, v1: Released
+) -> None:
+    with pytest.raises(PolicyRefused, match=r"would cost \d+ bytes.*metered_bytes_per_release"):
+        fetch(on_a_metered_link(parts, full(v1) // 2), v1)
+    chunks = {c for c in v1.blobs if c != v1.digest} & set(hub.asked)
+    lists = {ref.chunks.digest for ref in variant_files(v1.variant) if ref.chunks}
+    assert chunks <= lists, "the manifest and the lists alone"
+
+
+def test_what_is_reused_costs_nothing(
+    parts: FetchParts, hub: SimulatedHub, v1: Released, v2: Released
+) -> None:
+    installed(parts, v1)
+    metered = on_a_metered_link(parts, full(v2) - 1)
+    assert fetch(metered, v2) == VARIANT
+    assert metered.tally.chunks_reused > 0
+
+
+def test_a_reuse_that_fails_is_no_leave_for_a_full_fetch(
+    parts: FetchParts, hub: SimulatedHub, v1: Released, v2: Released
+) -> None:
+    directory = installed(parts, v1)
+    for ref in variant_files(v1.variant):
+        path = directory / "files" / ref.path
+        path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(PolicyRefused):
+        fetch(on_a_metered_link(parts, full(v2) - 1), v2)
+
+
+def test_retries_do_not_add_up_to_more_than_the_budget(
+    parts: FetchParts, hub: SimulatedHub, v1: Released
+) -> None:
+    hub.deliver_at_most = 7
+    with pytest.raises(TransportFailed):
+        fetch(parts, v1)
+    hub.deliver_at_most = None
+    asked = len(hub.asked)
+    with pytest.raises(PolicyRefused):
+        fetch(on_a_metered_link(parts, full(v1) - 1), v1)
+    assert len(hub.asked) == asked
+    assert fetch(on_a_metered_link(parts, 2 * full(v1)), v1) == VARIANT

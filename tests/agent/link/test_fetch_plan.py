@@ -6,6 +6,7 @@ import pytest
 
 from agent.errors import Tampered, TransportFailed
 from agent.link.fetch_plan import WINDOW, FetchPlan, Patience
+from agent.link.rate import TokenBucket
 from agent.ports import BlobRef
 
 PATIENCE = Patience(ask_s=4, cold_ask_s=1, want_again_s=15, want_limit_s=100, reconnect_s=9)
@@ -20,9 +21,9 @@ def test_the_window_is_filled_once_half_of_it_is_free() -> None:
     p = plan()
     assert len(p.fill(0).subscribe) == WINDOW
     for ref in REFS[:3]:
-        p.arrived(ref.digest, 1)
+        p.arrived(ref.digest, 0, 1)
         assert p.fill(1).subscribe == ()
-    p.arrived(REFS[3].digest, 1)
+    p.arrived(REFS[3].digest, 0, 1)
     assert list(p.fill(1).subscribe) == REFS[8:12]
     assert len(p.open) == WINDOW
 
@@ -30,9 +31,9 @@ def test_the_window_is_filled_once_half_of_it_is_free() -> None:
 def test_it_is_done_when_all_are_here() -> None:
     p = plan(2)
     p.fill(0)
-    p.arrived(REFS[0].digest, 1)
+    p.arrived(REFS[0].digest, 0, 1)
     assert not p.done
-    p.arrived(REFS[1].digest, 1)
+    p.arrived(REFS[1].digest, 0, 1)
     assert p.done
 
 
@@ -50,7 +51,7 @@ def test_a_slow_link_that_delivers_is_not_impatience() -> None:
     p = plan(WINDOW)
     p.fill(0)
     for number, ref in enumerate(REFS[: WINDOW - 1], start=1):
-        p.arrived(ref.digest, number * 3.9)
+        p.arrived(ref.digest, 0, number * 3.9)
         assert p.overdue(number * 3.9).subscribe == ()
     assert list(p.overdue(7 * 3.9 + 4).subscribe) == [REFS[WINDOW - 1]]
 
@@ -61,7 +62,7 @@ def test_a_broker_found_cold_is_waited_for_less() -> None:
     p.overdue(4)
     p.overdue(8)
     for ref in REFS[:8]:
-        p.arrived(ref.digest, 9)
+        p.arrived(ref.digest, 0, 9)
     assert list(p.fill(9).subscribe) == REFS[8:12]
     assert list(p.overdue(10).subscribe) == REFS[8:12]
     assert list(p.overdue(11).want) == REFS[8:12]
@@ -95,8 +96,17 @@ def test_a_reconnect_asks_for_the_open_ones_and_forgets_no_wrong_bytes() -> None
     p = plan(2)
     p.fill(0)
     p.broken(REFS[0].digest, "wrong digest", 1)
-    p.arrived(REFS[1].digest, 1)
+    p.arrived(REFS[1].digest, 0, 1)
     assert list(p.reconnected(500).subscribe) == REFS[:1]
     assert p.overdue(503).subscribe == ()
     with pytest.raises(Tampered):
         p.broken(REFS[0].digest, "wrong again", 504)
+
+
+def test_a_rate_asks_for_no_more_than_it_can_pay_for() -> None:
+    refs = [BlobRef(f"{n:064x}", 20_000) for n in range(30)]
+    p = FetchPlan.of(refs, PATIENCE, 0.0, TokenBucket(rate=50_000.0))
+    assert len(p.fill(0.0).subscribe) == 3
+    assert p.fill(0.1).subscribe == ()
+    p.arrived(refs[0].digest, 5_000, 0.2)
+    assert p.fill(0.2).subscribe == (refs[3],), "what compression saved pays for another"
