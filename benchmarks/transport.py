@@ -16,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.link import crowd, goodput
+from agent.deployment.fetching import Tally
+from benchmarks.link import crowd, goodput, metadata
+from benchmarks.link.delta import FAMILY, Receiver, converted, write_models
 from benchmarks.link.scene import Scene, running, weights
 from converter.trust.signing import sign_bundle
 from fleet.assembly import system_clock
@@ -124,6 +126,88 @@ def measure_crowd(folder: Path) -> list[Row]:
     ]
 
 
+def measure_delta(folder: Path) -> list[Row]:
+    """An update in bytes: what changed alone, and after a cut."""
+    with running(folder) as scene:
+        first, second, samples = write_models(folder)
+        bundles = [
+            converted(scene, model, samples, str(n + 1))
+            for n, model in enumerate((first, second, second))
+        ]
+        digests = [scene.publish(bundle) for bundle in bundles]
+        device = Receiver(scene, "delta-1")
+        whole = device.fetch("1", digests[0])
+        retrained = device.fetch("2", digests[1])
+        same = device.fetch("3", digests[2])
+        device.close()
+        cut = Receiver(scene, "delta-2")
+        half = int(whole.chunks_fetched) // 2
+        cut.on_chunk = lambda chunks: cut.cut() if chunks == half else None
+        cut.fetch("1", digests[0])
+        twice = sum(times - 1 for topic, times in cut.wire.times.items() if "/blob/" in topic)
+        cut.close()
+    return [
+        _share("last layer retrained: bytes fetched, all counted", retrained, 0.15),
+        Row(
+            "nothing changed but the version: chunks fetched",
+            f"{same.chunks_fetched:.0f} ({same.bytes_fetched:.0f} bytes of manifest and lists)",
+            f"whole artifact {whole.chunks_fetched:.0f}",
+            same.chunks_fetched,
+            0,
+            at_least=False,
+        ),
+        Row(
+            f"link cut after {half} chunks: chunks that came twice",
+            f"{twice}",
+            f"starting again {half}",
+            twice,
+            1,
+            at_least=False,
+        ),
+    ]
+
+
+def measure_metadata(folder: Path) -> list[Row]:
+    """Signed metadata in bytes, with 1,000 releases in 10 families."""
+    with running(folder, metadata.release_much) as scene:
+        device = Receiver(scene, "meta-1")
+        target = f"{FAMILY}/1.{metadata.RELEASES}"
+        cold, index = metadata.refreshed(device, target)
+        warm, _ = metadata.refreshed(device, target)
+        device.close()
+        with scene.hub.at_rest() as services:
+            every = sum(len(data) for data in services.repository.files().values())
+    return [
+        Row(
+            f"unchanged refresh, bytes (and {index} of tuf/index)",
+            f"{warm}",
+            f"all metadata {every}",
+            warm,
+            600,
+            at_least=False,
+        ),
+        Row(
+            "cold refresh, 1,000 releases in 10 families, bytes",
+            f"{cold}",
+            f"all metadata {every}",
+            cold,
+            60_000,
+            at_least=False,
+        ),
+    ]
+
+
+def _share(what: str, tally: Tally, bound: float) -> Row:
+    return Row(
+        what,
+        f"{tally.bytes_fetched / 1e3:.0f} kB",
+        f"artifact {tally.bytes_full / 1e3:.0f} kB",
+        tally.bytes_fetched / tally.bytes_full,
+        bound,
+        at_least=False,
+    )
+
+
 def published(scene: Scene) -> goodput.Artifact:
     """A release with an artifact of `ARTIFACT_BYTES`, all of it at the broker."""
     bundle = write_release(scene.directory / "large", "digits", "1", weights(ARTIFACT_BYTES))
@@ -146,6 +230,8 @@ def read_model(scene: Scene) -> bytes:
 PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "goodput": measure_goodput,
     "crowd": measure_crowd,
+    "delta": measure_delta,
+    "metadata": measure_metadata,
 }
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from contract.topics import blob_topic
 from tests.mosquitto import Credentials
 
 WINDOW = 8
+SPAN_S = 30.0
 MIB = 1 << 20
 
 
@@ -66,15 +67,19 @@ def broker_memory(scene: Scene, digests: list[str], count: int, seconds: float) 
 
 
 def hub_cost(scene: Scene, artifact: Artifact, count: int) -> HubCost:
-    """The broker forgets, the hub fills it, devices read everything: for one, then for many."""
+    """The broker forgets, the hub fills it, devices read everything: for one, then for many.
+
+    Both take `SPAN_S`, since an idle hub uses a little too.
+    """
     everyone = [scene.credentials(f"sim-{n}") for n in range(count)]
     costs = []
     for devices in (everyone[:1], everyone):
-        before = scene.hub_cpu_s()
+        before, end = scene.hub_cpu_s(), time.monotonic() + SPAN_S
         scene.lose_memory()
         commands = [subscriber(scene, who, BLOBS, artifact.messages) for who in devices]
         readers = [subprocess.Popen(c, stdout=subprocess.DEVNULL) for c in commands]
         assert all(reader.wait(150) == 0 for reader in readers)
+        time.sleep(max(0.0, end - time.monotonic()))
         costs.append(scene.hub_cpu_s() - before)
     return HubCost(*costs)
 
