@@ -1,7 +1,7 @@
 """Keeps revoked devices out of the broker: the list that it reads, and the sessions that are on.
 
 The list is written anew when a device is revoked and once a day, long before it ends. Whether the
-broker heeds it is not assumed but tried, with a certificate that is on every list (the canary).
+broker heeds it is not assumed but tried, with a certificate that is on every list (the witness).
 Only then is the session of a revoked device ended, so that it cannot come back.
 """
 
@@ -26,7 +26,7 @@ from fleet.storage.schema import Certificate, Device
 from fleet.takeover import Broker, TakeoverFailed, end_session, is_refused
 
 _LOG = logging.getLogger(__name__)
-CANARY = "hub-canary"
+WITNESS = "hub-witness"
 STANDING_FILE = "revocation.json"
 LOOK_S = 1.0
 TRY_EVERY_MS = 60_000
@@ -40,7 +40,7 @@ class Standing(msgspec.Struct, frozen=True):
     """`run/revocation.json`: for the status."""
 
     enforced: bool
-    """Whether the broker refused the canary."""
+    """Whether the broker refused the witness."""
     checked_at_ms: int
 
 
@@ -50,18 +50,18 @@ def refresh_list(hub: HubServices, now_ms: int) -> bool:
     authority = Authority(hub.directory / "ca")
     with hub.storage.reading() as session:
         revoked = _revoked(session, now_ms)
-    wanted = {serial for serial, _ in revoked} | {_canary_serial(authority)}
+    wanted = {serial for serial, _ in revoked} | {_witness_serial(authority)}
     if _is_good(present_list(path), wanted, now_ms):
         return False
     key = generate_private_key(SECP256R1())
-    canary = authority.issue_device(CANARY, key.public_key(), now_ms)
-    certificate, key_file = authority.pair("canary")
-    data = crl_pem(authority.signer(), [*revoked, (canary.serial, now_ms)], now_ms)
+    witness = authority.issue_device(WITNESS, key.public_key(), now_ms)
+    certificate, key_file = authority.pair("witness")
+    data = crl_pem(authority.signer(), [*revoked, (witness.serial, now_ms)], now_ms)
     write_whole(key_file, key_pem(key))
-    write_whole(certificate, canary.chain_pem.encode())
+    write_whole(certificate, witness.chain_pem.encode())
     write_whole(
         path, data
-    )  # last: without it, the canary is not on the list, and all is done again
+    )  # last: without it, the witness is not on the list, and all is done again
     return True
 
 
@@ -163,7 +163,7 @@ class Revocation:
         _LOG.info("the broker holds no session of %s's former certificate", name)
 
     def _is_enforced(self, looks: int) -> bool | None:
-        certificate, key = self._authority.pair("canary")
+        certificate, key = self._authority.pair("witness")
         try:
             for _ in range(looks):
                 if is_refused(
@@ -184,10 +184,10 @@ def _is_good(present: RevocationList | None, wanted: set[str], now_ms: int) -> b
     return present.made_ms <= now_ms < present.made_ms + DAY_MS
 
 
-def _canary_serial(authority: Authority) -> str:
+def _witness_serial(authority: Authority) -> str:
     """Empty where there is none yet: no list has that."""
     try:
-        certificate = x509.load_pem_x509_certificate(authority.pair("canary")[0].read_bytes())
+        certificate = x509.load_pem_x509_certificate(authority.pair("witness")[0].read_bytes())
     except (OSError, ValueError):
         return ""
     return f"{certificate.serial_number:x}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract.errors import BadSignature, ContractError, MalformedMessage, MessageTooLong
 from contract.renewal import (
@@ -82,3 +85,14 @@ def test_a_reply_reads_back_and_a_newer_schema_is_refused() -> None:
     newer = RenewalReply(schema=2, device="cam-1", nonce="a" * 32, certificate_pem="pem")
     with pytest.raises(MalformedMessage, match="schema 2"):
         decode_reply(encode_reply(newer))
+
+
+@given(st.binary(max_size=400))
+def test_no_input_raises_anything_but_the_contracts_errors(data: bytes) -> None:
+    inside = json.loads(sign_renewal(REQUEST, KEY))
+    inside["payload"] = base64.b64encode(data).decode()
+    for body in (data, json.dumps(inside).encode()):
+        with contextlib.suppress(ContractError):
+            read_renewal(body)
+    with contextlib.suppress(ContractError):
+        decode_reply(data)

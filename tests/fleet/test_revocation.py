@@ -152,7 +152,7 @@ def test_a_damaged_list_is_made_anew(hub: HubServices, content: bytes) -> None:
     assert says(hub)["ends_ms"] is not None
 
 
-def test_a_canary_that_is_not_on_the_list_is_replaced(hub: HubServices) -> None:
+def test_a_witness_that_is_not_on_the_list_is_replaced(hub: HubServices) -> None:
     """Power went between the two files."""
     refresh_list(hub, system_clock())
     before = revocation_file(hub.directory).read_bytes()
@@ -171,9 +171,9 @@ def test_ended_certificates_leave_the_list(hub: HubServices) -> None:
     assert says(hub)["revoked"] == 0
 
 
-def test_list_and_canary_are_private(hub: HubServices) -> None:
+def test_list_and_witness_are_private(hub: HubServices) -> None:
     refresh_list(hub, system_clock())
-    certificate, key = Authority(hub.directory / "ca").pair("canary")
+    certificate, key = Authority(hub.directory / "ca").pair("witness")
     for path in (revocation_file(hub.directory), certificate, key):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
