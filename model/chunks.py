@@ -7,6 +7,7 @@ then the body. Where the cuts fall is model.fastcdc's; how blobs are carried is 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import msgspec
@@ -23,6 +24,7 @@ MAX_BLOB_BYTES = MAX_CHUNK_BYTES
 MAX_PAYLOAD_BYTES = MAX_BLOB_BYTES + 1
 """A framed blob is never longer than the blob and its tag."""
 _ENTRY_BYTES = 36
+_OWN = threading.local()
 _RAW, _ZSTD = b"\x00", b"\x01"
 _LEVEL = 12
 _MAX_WINDOW = 1 << 20
@@ -74,7 +76,8 @@ def frame(data: bytes) -> bytes:
 def unframe(payload: bytes, length: int, digest: str) -> bytes:
     """The blob of `length` bytes and SHA-256 `digest` in a payload that a stranger may have sent.
 
-    Never unpacks more than `length` + 1 bytes. Raises `MalformedBlob` or `DigestMismatch`.
+    Never unpacks more than `length` + 1 bytes, and nothing that announces another length. Raises
+    `MalformedBlob` or `DigestMismatch`.
     """
     what = f"blob {digest[:16]}…"
     if not 0 <= length <= MAX_BLOB_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
@@ -131,10 +134,23 @@ def _unpack(payload: bytes, length: int, what: str) -> bytes:
     if tag != _ZSTD:
         raise MalformedBlob(f"{what}: payload is empty" if not tag else f"{what}: tag {tag.hex()}")
     try:
-        with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(body) as reader:
+        announced = zstandard.get_frame_parameters(body).content_size
+        if announced == length:
+            return _decompressor().decompress(body, allow_extra_data=False)
+        if announced not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+            raise MalformedBlob(f"{what}: unpacks to {announced}, not {length}")
+        with _decompressor().stream_reader(body) as reader:
             return reader.read(length + 1)
     except (zstandard.ZstdError, ValueError, MemoryError) as error:
         raise MalformedBlob(f"{what}: {str(error)[:200]}") from error
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """One a thread: making one costs as much as unpacking a chunk, and none is thread-safe."""
+    found: zstandard.ZstdDecompressor | None = getattr(_OWN, "decompressor", None)
+    if found is None:
+        found = _OWN.decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    return found
 
 
 __all__ = [

@@ -130,6 +130,25 @@ def test_a_zstd_bomb_stops_at_the_announced_length(announces_size: bool) -> None
     assert peak < 8 << 20
 
 
+def test_a_frame_that_lies_about_its_length_is_malformed() -> None:
+    payload = bytearray(frame(bytes(200)))
+    honest = zstandard.get_frame_parameters(bytes(payload[1:])).content_size
+    assert honest == 200
+    payload[payload.index(200, 5)] = 100  # the header's size of what follows
+    with pytest.raises(MalformedBlob):
+        unframe(bytes(payload), 100, digest_of(bytes(100)))
+
+
+def test_what_follows_a_whole_frame_is_malformed() -> None:
+    with pytest.raises(MalformedBlob):
+        unframe(frame(ZEROS) + b"more", len(ZEROS), digest_of(ZEROS))
+
+
+def test_a_frame_without_its_length_is_unpacked_all_the_same() -> None:
+    packed = zstandard.ZstdCompressor(write_content_size=False).compress(ZEROS)
+    assert unframe(b"\x01" + packed, len(ZEROS), digest_of(ZEROS)) == ZEROS
+
+
 def test_a_frame_that_asks_for_a_huge_window_is_refused() -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
