@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from agent.errors import DiskFull, Tampered, TransportFailed
+from agent.link.rate import TokenBucket
 from agent.ports import BlobRef
 from contract.codec import decode
 from contract.ids import digest_of
@@ -200,3 +204,48 @@ def test_a_broker_that_stays_away_fails_as_transport(link: Link, broker: Mosquit
     with pytest.raises(TransportFailed, match="no connection"):
         link.blobs.fetch(TARGET, [ref(data)], Sink(), never)
     assert time.monotonic() > started
+
+
+def test_a_link_cut_in_mid_fetch_brings_at_most_one_blob_twice(hub: Hub, link: Link) -> None:
+    blobs = some_blobs(60)
+    for data in blobs:
+        hub.post(blob_topic(digest_of(data)), frame(data))
+    route, came = link.connection._on_message, Counter[str]()
+
+    def counted(topic: str, payload: bytes) -> None:
+        came[topic] += 1
+        route(topic, payload)
+
+    link.connection._on_message = counted
+    sink = Sink()
+
+    def take(blob: BlobRef, data: bytes) -> None:
+        sink(blob, data)
+        if sink.calls == 30:
+            client = link.connection._client
+            opened = client.socket() if client else None
+            assert isinstance(opened, socket.socket)
+            opened.shutdown(socket.SHUT_RDWR)
+
+    link.blobs.fetch(TARGET, [ref(b) for b in blobs], take, never)
+    assert sink.calls == 60
+    assert sum(times - 1 for times in came.values()) <= 1
+
+
+def test_a_fetch_keeps_to_its_rate(hub: Hub, link: Link) -> None:
+    blobs = some_blobs(12)
+    for data in blobs:
+        hub.post(blob_topic(digest_of(data)), frame(data))
+    asked: list[int] = []
+    subscribe = link.connection.subscribe
+
+    def listen_in(topics: Sequence[str]) -> bool:
+        asked.append(len(topics))
+        return subscribe(topics)
+
+    link.connection.subscribe = listen_in  # type: ignore[method-assign]  # counts what is asked
+    link.blobs._rate = TokenBucket(rate=120_000.0)
+    sink = Sink()
+    link.blobs.fetch(TARGET, [ref(b) for b in blobs], sink, never)
+    assert sink.calls == 12
+    assert asked[0] == 6, "one second's bytes at once, and then as they come in"
