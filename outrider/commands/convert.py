@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from contract.errors import MalformedManifest
 from contract.processing import MAX_PROCESSING_BYTES, Processing, decode_processing
@@ -181,6 +181,8 @@ def _progress() -> Progress:
         TextColumn("{task.description:<28}"),
         BarColumn(),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
         console=ERR,
         transient=True,
         disable=not ERR.is_terminal,
