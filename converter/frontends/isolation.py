@@ -83,7 +83,8 @@ def run_process(
         subprocess.Popen(
             command,
             cwd=work,
-            env=dict(environment),
+            # Killed, a library leaves its scratch files; they go away with `work`.
+            env={**environment, "TMPDIR": str(work)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -45,6 +45,13 @@ def test_a_real_segmentation_fault(tmp_path: Path) -> None:
         run("import ctypes; ctypes.string_at(0)", tmp_path)
 
 
+def test_scratch_files_of_a_killed_library_lie_in_its_work_folder(tmp_path: Path) -> None:
+    code = "import os, tempfile; tempfile.mkstemp('.scratch'); os.kill(os.getpid(), 9)"
+    with pytest.raises(errors.FrontendCrashed, match="SIGKILL"):
+        run(code, tmp_path)
+    assert len(list(tmp_path.glob("*.scratch"))) == 1
+
+
 def test_an_uncaught_exception_is_an_error_with_its_words(tmp_path: Path) -> None:
     with pytest.raises(errors.FrontendCrashed, match=r"with status 1.*KeyError: 'weights'"):
         run("raise KeyError('weights')", tmp_path)
