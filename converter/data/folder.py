@@ -75,7 +75,7 @@ def _any_file(folder: Path) -> bool:
 def _recipe(path: Path, name: str, reading: Reading, kind: type[Any]) -> InputRecipe:
     recipe = reading.recipe(name)
     if not isinstance(recipe, AudioInput | ImageInput) or not isinstance(recipe, kind):
-        what = "a recipe for images" if kind is ImageInput else "a recipe for sound"
+        what = "recipe for images" if kind is ImageInput else "recipe for sound"
         raise RecipeMissing(
             f"{path}: {name!r} has no {what}; say in --processing FILE how the files become the"
             " network's input"
