@@ -67,7 +67,8 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     source = fix_batch(opened.onnx) if request.fixed_batch else opened.onnx
     data = read_data(request, source.inputs)
     request = _with_classes(request, opened, data)
-    objections = _weigh(request.force, ranges.find_outlier(data.calibration))
+    objections = _weigh(request.force, ranges.find_few(data.calibration, data.evaluation))
+    objections += _weigh(request.force, ranges.find_outlier(data.calibration))
     objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
     if opened.sources.trees is not None:
         shrunk = unquantised.tree_release(request, opened, data)
@@ -98,13 +99,18 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
         kept = unquantised.small_release(float_data, measured, labels, latency)
         return _ship_float(request, opened, data, kept, objections, tell)
     objections += _weigh(request.force, gate.why_useless(measured.comparison))
+    objections += _weigh(
+        request.force, gate.why_one_answer(measured.comparison, data.evaluation.origin)
+    )
     record = gate.decide(measured.comparison, request.max_drop)
-    objections += _weigh(request.force, gate.why_failed(record))
+    objections += _weigh(request.force, gate.why_failed(record, data.calibration.origin))
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
     tell("other variants", 0.78)
     before, behind = _others(request, opened, float_model, float_runner, source, data)
     for extra in (*before, *behind):
-        objections += _weigh(request.force, extra.why_failed(request.max_drop))
+        objections += _weigh(
+            request.force, extra.why_failed(request.max_drop, data.calibration.origin)
+        )
     record = gate.overrule(record, objections)
     tell("evidence", 0.85)
     report = make_report(request, source, data, measured, record, int8)
@@ -131,8 +137,9 @@ def _ship_float(
     """The end of the pipeline for a model that int8 does not suit; judged like every other."""
     source, comparison = _onnx_of(opened), made.measured.comparison
     objections += _weigh(request.force, gate.why_useless(comparison))
+    objections += _weigh(request.force, gate.why_one_answer(comparison, data.evaluation.origin))
     record = gate.decide(comparison, request.max_drop)
-    objections += _weigh(request.force, gate.why_failed(record))
+    objections += _weigh(request.force, gate.why_failed(record, data.calibration.origin))
     record = unquantised.with_reason(gate.overrule(record, objections), made)
     tell("evidence", 0.85)
     report = unquantised.report_float(request, source, data, made, record, opened.sources.notes)
@@ -153,7 +160,8 @@ def _convert_tflite(request: ConvertRequest, opened: Opened, tell: Progress) -> 
         )
     data = read_data(request, model.inputs)
     request = _with_classes(request, opened, data)
-    objections = _weigh(request.force, ranges.find_outlier(data.calibration))
+    objections = _weigh(request.force, ranges.find_few(data.calibration, data.evaluation))
+    objections += _weigh(request.force, ranges.find_outlier(data.calibration))
     objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
     float_runner = TfliteRunner(model.data, model.batch)
     variant = release.make_variant(
@@ -163,8 +171,9 @@ def _convert_tflite(request: ConvertRequest, opened: Opened, tell: Progress) -> 
     latency = measure_latency(variant.runner, float_runner, data.evaluation)
     comparison = variant.measured.comparison
     objections += _weigh(request.force, gate.why_useless(comparison))
+    objections += _weigh(request.force, gate.why_one_answer(comparison, data.evaluation.origin))
     record = gate.decide(comparison, request.max_drop)
-    objections += _weigh(request.force, gate.why_failed(record))
+    objections += _weigh(request.force, gate.why_failed(record, data.calibration.origin))
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
     record = gate.overrule(record, objections)
     tell("evidence", 0.85)

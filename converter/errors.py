@@ -201,6 +201,10 @@ class Objection(ConvertError):
     """The model could be shipped, but should not be; `--force` overrules and is recorded."""
 
 
+class TooFewSamples(Objection):
+    """So few samples that neither a range nor a share of right answers means anything."""
+
+
 class CalibrationOutlier(Objection):
     """One sample would stretch the int8 range so far that the others lose their resolution."""
 
@@ -211,6 +215,10 @@ class CalibrationMismatch(Objection):
 
 class UselessBaseline(Objection):
     """The float model itself is no better than a constant answer on the evaluation data."""
+
+
+class OneAnswer(Objection):
+    """Without labels: the float model answers all of the evaluation data with one class."""
 
 
 class GateFailed(Objection):

@@ -31,6 +31,8 @@ class Comparison:
     accuracy_float32: float | None = None
     majority: float | None = None
     """What always giving the most frequent label would score."""
+    answered: int | None = None
+    """How many classes float32 answered with at all; None where the model is no classifier."""
 
 
 def compare(
@@ -54,7 +56,8 @@ def compare(
     theirs, ours = top_class(reference, classes), top_class(answers, classes)
     agreement = _percent(theirs == ours)
     if labels is None:
-        return Comparison(count, agreement, sqnr_db(reference, answers))
+        sqnr = sqnr_db(reference, answers)
+        return Comparison(count, agreement, sqnr, answered=len(np.unique(theirs)))
     check_labels(labels, classes.shape[-1])
     return Comparison(
         samples=count,
@@ -63,6 +66,7 @@ def compare(
         accuracy=_percent(ours == labels),
         accuracy_float32=_percent(theirs == labels),
         majority=round(100 * float(np.bincount(labels).max()) / count, 3),
+        answered=len(np.unique(theirs)),
     )
 
 

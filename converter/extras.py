@@ -43,11 +43,11 @@ class Extra:
     candidates: tuple[Candidate, ...] = ()
     tools: str = ""
 
-    def why_failed(self, max_drop: float) -> GateFailed | None:
+    def why_failed(self, max_drop: float, calibration: str) -> GateFailed | None:
         """The gate's objection to this variant, which it names."""
         if self.comparison is None:
             return None
-        found = gate.why_failed(gate.decide(self.comparison, max_drop))
+        found = gate.why_failed(gate.decide(self.comparison, max_drop), calibration)
         return None if found is None else GateFailed(f"{self.artifact.name}: {found}", found.record)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from contract.manifest import GateRecord
-from converter.errors import GateFailed, Objection, TooSlow, UselessBaseline
+from converter.errors import GateFailed, Objection, OneAnswer, TooSlow, UselessBaseline
 from converter.evaluate import Comparison
 from converter.latency import Latency
 
@@ -41,15 +41,15 @@ def decide(comparison: Comparison, max_drop: float) -> GateRecord:
     )
 
 
-def why_failed(record: GateRecord) -> GateFailed | None:
-    """The objection of a gate that did not pass, or None."""
+def why_failed(record: GateRecord, calibration: str) -> GateFailed | None:
+    """The objection of a gate that did not pass, or None. `calibration`: its samples' file."""
     if record.passed:
         return None
     drop = record.baseline - record.measured
     return GateFailed(
         f"{record.metric} fell from {record.baseline:.2f} % to {record.measured:.2f} %, by"
-        f" {drop:.2f} points where {record.max_drop:g} are allowed; calibrate on better samples or"
-        " raise --max-drop",
+        f" {drop:.2f} points where {record.max_drop:g} are allowed; calibrate on better samples"
+        f" than those of {calibration}, or raise --max-drop",
         record,
     )
 
@@ -67,6 +67,19 @@ def why_useless(comparison: Comparison) -> UselessBaseline | None:
     return UselessBaseline(
         f"the float model itself is right on {accuracy:.2f} % of the evaluation samples, where one"
         f" constant answer is on {majority:.2f} %; check the labels' order and the samples' scale"
+    )
+
+
+def why_one_answer(comparison: Comparison, evaluation: str) -> OneAnswer | None:
+    """The objection to agreement that any constant answer would have, or None.
+
+    Noise does this: a network gives one class to all of it, and int8 the same one.
+    """
+    if comparison.accuracy is not None or comparison.answered != 1:
+        return None
+    return OneAnswer(
+        f"{evaluation}: the float model answers all {comparison.samples} samples with one class, so"
+        " that agreement says nothing; evaluate on real samples of several classes"
     )
 
 

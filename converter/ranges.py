@@ -1,7 +1,8 @@
 """Do calibration and evaluation data belong together? Pure decisions over the two sets.
 
-Owns: shared samples (refused), the outlier that would stretch an int8 range, and the disagreement
-of ranges that tells of a wrong scale. The last two are objections: the owner may overrule them.
+Owns: shared samples (refused), sets too small to tell anything, the outlier that would stretch an
+int8 range, and the disagreement of ranges that tells of a wrong scale. All but the first are
+objections: the owner may overrule them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.errors import CalibrationMismatch, CalibrationOutlier, SamplesOverlap
+from converter.errors import CalibrationMismatch, CalibrationOutlier, SamplesOverlap, TooFewSamples
 from converter.samples import Samples
 
+MIN_SAMPLES = 8
+"""Of either set; below it candidates cannot be judged on samples that they were not fitted on."""
 OUTLIER_RATIO = 100.0
 """A sample this many times larger than the median one leaves the others 2 of 8 bits."""
 MARGIN = 0.1
 """How far outside of the calibrated range, in parts of it, a value still counts as inside."""
 MAX_OUTSIDE = 0.01
+_BULK_VALUES = 1 << 20
+"""That the central width is read from, evenly spread: memory does not grow with the samples."""
 MAX_SPAN_RATIO = 4.0
 """Calibrated on values this many times wider than evaluation's: at least 2 of 8 bits are lost."""
 
@@ -51,10 +56,23 @@ def refuse_overlap(calibration: Samples, evaluation: Samples) -> None:
         )
 
 
+def find_few(calibration: Samples, evaluation: Samples) -> TooFewSamples | None:
+    """The set that is too small, or None."""
+    for samples, use in ((calibration, "calibrate"), (evaluation, "evaluate")):
+        if len(samples) < MIN_SAMPLES:
+            return TooFewSamples(
+                f"{samples.origin}: {len(samples)} samples to {use} on; give at least {MIN_SAMPLES}"
+                f", and {4 * MIN_SAMPLES} where a quarter is held out for the evaluation"
+            )
+    return None
+
+
 def find_outlier(calibration: Samples) -> CalibrationOutlier | None:
     """The sample that dwarfs the typical one of its input, or None."""
     for name, array in _floats(calibration).items():
-        sizes = np.abs(array.reshape(len(array), -1).astype(np.float64)).max(axis=1)
+        rows = array.reshape(len(array), -1)
+        # Not the largest of np.abs(rows): that is a second copy of all the samples.
+        sizes = np.maximum(rows.max(axis=1), -rows.min(axis=1)).astype(np.float64)
         typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
         worst = int(sizes.argmax())
         if sizes[worst] > OUTLIER_RATIO * typical > 0:
@@ -93,7 +111,9 @@ def _why_unlike(calibrated: NDArray[Any], evaluated: NDArray[Any]) -> str | None
 
 def _bulk(array: NDArray[Any]) -> float:
     """Width of the central 98 %: a few legitimate extremes are no wrong scale."""
-    low, high = np.percentile(array.astype(np.float64), [1, 99])
+    flat = array.reshape(-1)
+    step = -(-flat.size // _BULK_VALUES) | 1  # odd: channels often come in even numbers
+    low, high = np.percentile(flat[::step].astype(np.float64), [1, 99])
     return float(high - low)
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from converter.errors import CalibrationMismatch, CalibrationOutlier
 from converter.evaluate import Comparison
-from converter.gate import MAX_REASON, decide, overrule, why_failed, why_slow, why_useless
+from converter.gate import (
+    MAX_REASON,
+    decide,
+    overrule,
+    why_failed,
+    why_one_answer,
+    why_slow,
+    why_useless,
+)
 from converter.latency import Latency
 
 
@@ -50,12 +60,12 @@ def test_without_labels_agreement_is_the_measure(agreement: float, passed: bool)
 
 
 def test_a_pass_gives_no_objection() -> None:
-    assert why_failed(decide(measured(91.0, 91.0), 1.0)) is None
+    assert why_failed(decide(measured(91.0, 91.0), 1.0), "calib.npz") is None
 
 
 def test_a_failure_carries_the_figures() -> None:
     record = decide(measured(80.0, 91.5), 1.0)
-    found = why_failed(record)
+    found = why_failed(record, "calib.npz")
     assert found is not None
     assert found.record == record
     assert "accuracy fell from 91.50 % to 80.00 %, by 11.50 points where 1 are allowed" in str(
@@ -81,6 +91,21 @@ def test_a_float_model_no_better_than_a_constant_is_useless() -> None:
 )
 def test_other_baselines_are_taken_as_they_are(comparison: Comparison) -> None:
     assert why_useless(comparison) is None
+
+
+@pytest.mark.parametrize(
+    ("answered", "accuracy", "refused"),
+    [(1, None, True), (2, None, False), (None, None, False), (1, 96.0, False)],
+)
+def test_agreement_on_a_single_class_says_nothing(
+    answered: int | None, accuracy: float | None, refused: bool
+) -> None:
+    found = why_one_answer(replace(measured(accuracy, accuracy), answered=answered), "eval.npz")
+    assert (found is not None) is refused
+
+
+def test_a_failure_names_the_samples_that_calibrated() -> None:
+    assert "those of noise.npz" in str(why_failed(decide(measured(80.0, 91.5), 1.0), "noise.npz"))
 
 
 @pytest.mark.parametrize(

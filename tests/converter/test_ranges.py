@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from converter.errors import SamplesOverlap
-from converter.ranges import Range, find_mismatch, find_outlier, input_ranges, refuse_overlap
+from converter.ranges import (
+    MIN_SAMPLES,
+    Range,
+    find_few,
+    find_mismatch,
+    find_outlier,
+    input_ranges,
+    refuse_overlap,
+)
 from converter.samples import Samples
 from tests.converter import models
 
@@ -47,6 +57,36 @@ def test_a_sample_is_shared_only_when_all_its_inputs_are() -> None:
 def test_ranges_are_of_the_float_inputs() -> None:
     pair = Samples("s", {"x": np.array([[-1.0, 3.0]], np.float32), "i": np.array([[9]])})
     assert input_ranges(pair) == {"x": Range(-1.0, 3.0)}
+
+
+@pytest.mark.parametrize(
+    ("calibration", "evaluation", "said"),
+    [
+        (MIN_SAMPLES - 1, 60, "calib.npz: 7 samples to calibrate on"),
+        (40, 1, "eval.npz: 1 samples to evaluate on"),
+    ],
+)
+def test_a_set_too_small_to_tell_anything_is_named(
+    calibration: int, evaluation: int, said: str
+) -> None:
+    found = find_few(CALIBRATION.take(slice(0, calibration)), EVALUATION.take(slice(0, evaluation)))
+    assert said in str(found)
+
+
+def test_the_smallest_sets_pass() -> None:
+    few = slice(0, MIN_SAMPLES)
+    assert find_few(CALIBRATION.take(few), EVALUATION.take(few)) is None
+
+
+def test_looking_for_outliers_copies_no_samples() -> None:
+    many = made(np.ones((64, 1, 256, 256), np.float32))
+    many.arrays["image"][9] = -1e6
+    tracemalloc.start()
+    try:
+        assert "sample 9" in str(find_outlier(many))
+        assert tracemalloc.get_traced_memory()[1] < many.arrays["image"].nbytes / 8
+    finally:
+        tracemalloc.stop()
 
 
 def test_even_samples_have_no_outlier() -> None:

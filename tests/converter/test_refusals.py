@@ -144,6 +144,26 @@ def test_noise_instead_of_data_is_refused(digits: Inputs, tmp_path: Path, width:
     assert leftovers(tmp_path) == []
 
 
+def test_noise_alone_gets_no_agreement_out_of_one_constant_answer(small: Inputs) -> None:
+    """Evaluation held out of noise: that both agree on a single class proves nothing."""
+    blank = models.rng(5).normal(0, 1e-3, (60, 1, 8, 8)).astype(np.float32)
+    models.save_samples(small.calib, image=blank)
+    with pytest.raises(errors.OneAnswer, match=r"calib\.npz: .* all 15 samples"):
+        convert(small.request(evaluation=None))
+    assert leftovers(small.folder) == []
+    gate = convert(small.request(evaluation=None, force=True)).manifest.gate
+    assert gate.forced
+    assert gate.reason.startswith("OneAnswer")
+
+
+def test_too_few_samples_are_refused_by_file_and_can_be_forced(small: Inputs) -> None:
+    models.save_samples(small.calib, image=models.images(3, seed=5))
+    with pytest.raises(errors.TooFewSamples, match=r"calib\.npz: 3 samples"):
+        convert(small.request())
+    assert leftovers(small.folder) == []
+    assert "TooFewSamples" in convert(small.request(force=True)).manifest.gate.reason
+
+
 def test_an_outlier_is_refused_by_sample_and_can_be_forced(small: Inputs) -> None:
     images = models.images(40, seed=5)
     images[31, 0, 4, 4] = 1e6
