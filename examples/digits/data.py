@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,8 @@ def _rank(image: NDArray[np.float32], seed: int) -> bytes:
 
 def _take(samples: Samples, index: NDArray[np.int64]) -> Samples:
     return Samples(samples.image[index], samples.labels[index], index)
+
+
+if __name__ == "__main__":
+    for written in write_conversion_inputs(Path(sys.argv[1] if len(sys.argv) > 1 else ".")):
+        print(written)

@@ -9,6 +9,7 @@ from typing import Any
 from contract.manifest import TensorSpec, Variant
 from model.errors import InferenceFailed, ModelLoadFailed, RuntimeUnavailable
 from model.runtimes.session import require_same_tensors
+from model.telemetry import keep_runtimes_silent
 from model.tensors import Array, Tensors, checked_inputs
 
 _DTYPES = {
@@ -54,6 +55,7 @@ class OnnxRuntimeSession:
 
 
 def _load(variant: Variant, path: Path, threads: int) -> Any:
+    keep_runtimes_silent()
     try:
         import onnxruntime
     except ImportError as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from examples.digits import data
+from examples.digits import ask, data
 from outrider.__main__ import main
 from outrider.demo.processes import Processes
 from outrider.demo.stage import AGENT_ENVIRONMENT, PASSPHRASE
@@ -170,6 +170,9 @@ def roll_out(shell: Shell, camera: Camera) -> None:
 
 
 def look_around(shell: Shell) -> None:
+    port = json.loads((shell.root / "device" / "run" / "http.json").read_text())["port"]
+    live = data.load_splits().live
+    assert ask.count_right(f"http://127.0.0.1:{port}", live) >= 0.98 * len(live)
     rollout = shell.json("rollout", "list")[0]["id"]
     shown = shell.json("rollout", "show", rollout)
     assert [d["outcome"] for d in shown["devices"]] == ["succeeded"]
