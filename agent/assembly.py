@@ -18,11 +18,15 @@ from agent.link.backoff import Backoff
 from agent.link.blobs import MqttBlobSource
 from agent.link.collector import Collectors
 from agent.link.connection import Connection, Endpoint
+from agent.link.fetch_plan import Patience
+from agent.link.https_blobs import HttpsBlobSource
 from agent.link.inbox import Inbox
 from agent.link.metadata import MqttMetadataSource
 from agent.link.rate import TokenBucket
 from agent.link.rejects import Rejects
 from agent.link.router import Router
+from agent.link.sources import SizedBlobSource
+from agent.link.tls import trust_only
 from agent.outbox import Outbox
 from agent.renewal import Asker, Renewal
 from agent.resources import Resources
@@ -35,6 +39,8 @@ from agent.trust.guard import TrustGuard
 from agent.uplink import Speaker, Uplink
 from agent.verification import OneAtATime, Timing, Verifier
 
+_WANT_S = 30.0
+"""How long the hub may take to give the broker what it lacks, before it is asked over HTTPS."""
 _LOOK_TIMEOUT_S = 3.0
 """A server that hangs must not hold up the main loop for a mere look."""
 
@@ -112,12 +118,7 @@ def assemble(settings: AgentSettings, identity: Identity, journal: Journal, now_
         state_dir=state,
         journal=journal,
         guard=shared,
-        blobs=MqttBlobSource(
-            connection,
-            collectors,
-            identity.device,
-            rate=TokenBucket(float(settings.max_bytes_per_second)),
-        ),
+        blobs=_blobs(settings, identity, speaker, guard, connection, collectors),
         fetch_budget=settings.metered_bytes_per_release,
         server=ServerClient(control_socket(state)),
         observed=quick,
@@ -148,6 +149,29 @@ def assemble(settings: AgentSettings, identity: Identity, journal: Journal, now_
         client=quick,
         server=ServerProcess(launch_of(settings)) if settings.server else None,
     )
+
+
+def _blobs(
+    settings: AgentSettings,
+    identity: Identity,
+    speaker: Speaker,
+    guard: TrustGuard,
+    connection: Connection,
+    collectors: Collectors,
+) -> SizedBlobSource:
+    """Both ways share one rate."""
+    rate = TokenBucket(float(settings.max_bytes_per_second))
+    patience = Patience(want_limit_s=_WANT_S)
+    broker = MqttBlobSource(connection, collectors, identity.device, patience, rate=rate)
+    https = HttpsBlobSource(
+        identity.record.hub_url,
+        identity.device,
+        identity.key,
+        lambda: trust_only(identity.ca_pem, not speaker.stamper.now().clock_trusted),
+        guard.now_ms,
+        rate,
+    )
+    return SizedBlobSource(broker, https, settings.https_above_bytes)
 
 
 def _renewal(

@@ -49,6 +49,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     metered_bytes_per_release: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
     """The most that fetching one release may cost, before compression; 0: no bound. A release that
     would cost more is refused with cause `policy` before its first chunk is fetched."""
+    https_above_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
+    """What is larger than this, before compression, is fetched from the hub over HTTPS, and not
+    from the broker; 0: everything is."""
     ack_seconds: Seconds = 10.0
     """How long an outbox row waits for its first ack before it is sent again."""
     server: bool = True

@@ -32,6 +32,9 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     approve: bool = False
     """Whether an operator is asked before a device gets its certificate."""
+    retain_at_most_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 256 << 20
+    """Of a release with a larger bundle the broker holds the manifest only: devices fetch the rest
+    over HTTPS. A broker's retained messages are memory."""
     outside_broker: Host | None = None
     """Where a broker is that others run, for hub and devices; `hub serve --external-broker`."""
 

@@ -83,11 +83,15 @@ class RenewalRefused(FleetError):
 
 
 class ClockDiffers(FleetError):
-    """A renewal request is not of this moment; `now_ms` is the time to sign it with."""
+    """A signed request is not of this moment; `now_ms` is the time to sign it with."""
 
     def __init__(self, message: str, now_ms: int) -> None:
         super().__init__(message)
         self.now_ms = now_ms
+
+
+class BlobsRefused(FleetError):
+    """A request for blobs is not by a device of this hub, or for none that it may have."""
 
 
 class ReleaseNotFound(FleetError):

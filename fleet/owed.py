@@ -19,6 +19,7 @@ from fleet.assignments import command_message, message
 from fleet.storage.schema import AssignedFamily, Blob, Device, OutgoingCommand, Release, Rollout
 
 BATCH = 256
+UNBOUNDED = (1 << 63) - 1
 CLEARING = "clearing"
 """Stands in the place of an epoch while a blob leaves the broker; no epoch reads so."""
 
@@ -34,16 +35,19 @@ class Sealed:
     """The assignment's number, or the command's id."""
 
 
-def owed_blobs(session: Session, epoch: str) -> list[str]:
+def owed_blobs(session: Session, epoch: str, retain_at_most: int = UNBOUNDED) -> list[str]:
     """Digests that devices may soon ask for and that the broker does not hold; in no order.
 
-    Needed are the releases that are assigned to any device or that an open rollout carries.
+    Needed are the releases that are assigned to any device or that an open rollout carries; of one
+    with a bundle of more than `retain_at_most` bytes, the manifest alone.
     """
     needed = _needed()
     held = select(Blob.digest).where(Blob.published_epoch == epoch)
     rows = session.scalars(
         select(Blob.digest)
+        .join(Release, Release.target == Blob.release)
         .where(Blob.release.in_(needed), Blob.digest.not_in(held))
+        .where(_retained(retain_at_most))
         .distinct()
         .limit(BATCH)
     )
@@ -180,8 +184,17 @@ def mark_commands(session: Session, sent: Sequence[Sealed], now_ms: int) -> None
     )
 
 
-def allowed_blobs(session: Session, device: str, target: str, digests: Sequence[str]) -> list[str]:
-    """Of the blobs that a device wants for `target`: those that it may have."""
+def allowed_blobs(
+    session: Session,
+    device: str,
+    target: str,
+    digests: Sequence[str],
+    retain_at_most: int = UNBOUNDED,
+) -> list[str]:
+    """Of the blobs that a device wants for `target`: those that it may have.
+
+    With `retain_at_most`, only what the broker may hold besides (see `owed_blobs`).
+    """
     rows = session.scalars(
         select(Blob.digest)
         .join(Release, Release.target == Blob.release)
@@ -190,6 +203,7 @@ def allowed_blobs(session: Session, device: str, target: str, digests: Sequence[
             and_(AssignedFamily.target == Release.target, AssignedFamily.device == device),
         )
         .where(Release.target == target, Blob.digest.in_(digests))
+        .where(_retained(retain_at_most))
     )
     return list(rows)
 
@@ -197,6 +211,11 @@ def allowed_blobs(session: Session, device: str, target: str, digests: Sequence[
 def _needed() -> CompoundSelect[tuple[str]]:
     carried = select(Rollout.target).where(Rollout.finished_at_ms.is_(None))
     return union(select(AssignedFamily.target), carried)
+
+
+def _retained(at_most: int) -> ColumnElement[bool]:
+    """The manifest always: with it a device learns what else there is to fetch, and how much."""
+    return or_(Release.bundle_bytes <= at_most, Blob.digest == Release.digest)
 
 
 def _behind(epoch: str) -> ColumnElement[bool]:

@@ -146,7 +146,8 @@ class Publisher:
 
     def _send_blobs(self, epoch: str) -> bool:
         """Send a batch; whether there may be more, which the next step sends."""
-        digests = self._read(lambda s: owed.owed_blobs(s, epoch))
+        most = self._hub.config.retain_at_most_bytes
+        digests = self._read(lambda s: owed.owed_blobs(s, epoch, most))
         if digests:
             self._link.send(self._blobs(digests))
             with self._hub.storage.session() as session:
@@ -154,10 +155,12 @@ class Publisher:
         return bool(digests)
 
     def _answer_wants(self, now_ms: int) -> None:
+        most = self._hub.config.retain_at_most_bytes
         wants = list(islice(_drain(self._wants), WANTS_LENGTH))
         for want in wants:
             with self._hub.storage.reading() as session:
-                allowed = owed.allowed_blobs(session, want.device, want.target, want.blobs)
+                asked = (want.device, want.target, want.blobs)
+                allowed = owed.allowed_blobs(session, *asked, most)
             admitted = self._limiter.admit(want.device, allowed, now_ms)
             self._link.send(self._blobs(admitted))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from threading import BoundedSemaphore
+
 from fastapi import APIRouter, FastAPI
 
-from fleet.api import approvals, devices, history, identity, releases, rollouts, status
+from fleet.api import approvals, blobs, devices, history, identity, releases, rollouts, status
 from fleet.api.errors import add_handlers
 from fleet.api.limits import BoundedBodies, RateLimit
 from fleet.api.uploads import MAX_BUNDLE_BYTES, MAX_TRUST_BYTES, clear_uploads
@@ -27,8 +29,10 @@ def create_app(hub: HubServices) -> FastAPI:
     app.state.hub = hub
     app.state.enrolments = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
     app.state.renewals = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
+    app.state.blob_requests = RateLimit(*blobs.REQUESTS_A_MINUTE, hub.clock)
+    app.state.blob_streams = BoundedSemaphore(blobs.MAX_STREAMS)
     api = APIRouter(prefix=PREFIX)
-    for room in (releases, devices, rollouts, history, status, approvals, identity):
+    for room in (releases, devices, rollouts, history, status, approvals, identity, blobs):
         api.include_router(room.router)
     api.add_api_route("/healthz", healthz, methods=["GET"], tags=["status"])
     app.include_router(api)

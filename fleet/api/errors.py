@@ -27,6 +27,7 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (fleet.TokenRefused, 401),
     (fleet.EnrolmentRefused, 403),
     (fleet.RenewalRefused, 403),
+    (fleet.BlobsRefused, 403),
     (fleet.DeviceNotFound, 404),
     (fleet.NothingPending, 404),
     (fleet.ReleaseNotFound, 404),
