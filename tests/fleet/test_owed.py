@@ -10,7 +10,7 @@ from fleet import owed
 from fleet.assignments import COMMAND_LIFETIME_MS, assign, command, unassign
 from fleet.devices import add_device, remove_device
 from fleet.ports import HubServices
-from fleet.releases import publish_bundle
+from fleet.releases import find_release, publish_bundle
 from fleet.storage.schema import Rollout
 from tests.fleet.harness import HubDirectory, enrolled, wanted
 
@@ -227,6 +227,33 @@ def test_a_device_may_have_what_it_is_assigned_and_nothing_else(hub: HubServices
         unassign(session, "cam-1", "digits", NOW)
     with hub.storage.reading() as session:
         assert owed.allowed_blobs(session, "cam-1", "digits/1", digests) == []
+
+
+@pytest.mark.usefixtures("released")
+def test_of_a_release_too_large_for_the_broker_only_the_manifest_is_retained(
+    hub: HubServices,
+) -> None:
+    give(hub, "cam-1", "digits/1")
+    every = sorted(blobs(hub))
+    with hub.storage.reading() as session:
+        release = find_release(session, "digits/1")
+        at, below = release.bundle_bytes, release.bundle_bytes - 1
+
+        assert sorted(owed.owed_blobs(session, EPOCH, at)) == every
+        assert owed.owed_blobs(session, EPOCH, below) == [release.digest]
+        asked = ("cam-1", "digits/1", every)
+        assert sorted(owed.allowed_blobs(session, *asked, at)) == every
+        assert owed.allowed_blobs(session, *asked, below) == [release.digest]
+
+
+@pytest.mark.usefixtures("released")
+def test_what_a_small_release_shares_with_a_large_one_is_retained(hub: HubServices) -> None:
+    give(hub, "cam-1", "digits/1")
+    first = blobs(hub)
+    give(hub, "cam-1", "digits/2")
+    with hub.storage.session() as session:
+        find_release(session, "digits/1").bundle_bytes = 1 << 40
+        assert set(owed.owed_blobs(session, EPOCH, 1 << 30)) & first
 
 
 @pytest.mark.usefixtures("released")
