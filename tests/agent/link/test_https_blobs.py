@@ -110,8 +110,9 @@ def assigned_device(hub: HubServices, directory: HubDirectory, folder: Path) -> 
     file.write_bytes(encode_enrolment(add_device(hub, "cam-1", "generic", {})))
     file.chmod(0o600)
     enroll(file, folder / "state", clock=system_clock)
+    family = wanted(TARGET, manifest_digest(hub))
     with hub.storage.session() as session:
-        assign(session, "cam-1", "digits", wanted(TARGET), hub.clock())
+        assign(session, "cam-1", "digits", family, hub.clock())
     with hub.storage.reading() as session:
         names = sorted(session.scalars(select(Blob.digest).where(Blob.release == TARGET)))
     refs = [BlobRef(name, unpacked_length(hub.blobs.get(name))) for name in names]
