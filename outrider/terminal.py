@@ -88,6 +88,11 @@ def when(at_ms: int | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 device`, `2 devices`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def short(digest: str | None) -> str:
     """The first 12 hex digits of a digest, or `-`."""
     return digest[:12] if digest else "-"
