@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -100,14 +101,22 @@ def remove(
     Example:
         outrider device remove cam-1
     """
-    if not yes and not typer.confirm(f"Revoke {name}? It would have to enrol again", err=True):
-        raise CommandFailed("nothing was removed")
     with connect(config) as hub:
+        hub.get(f"devices/{name}")  # a name that nobody has is refused before anything is asked
+        if not yes:
+            _ask(name)
         answer = hub.delete(f"devices/{name}")
     if json:
         print_json(answer)
     else:
         say(f"{name} is revoked")
+
+
+def _ask(name: str) -> None:
+    if not sys.stdin.isatty():
+        raise CommandFailed(f"nobody is here to confirm that {name} is revoked: give --yes")
+    if not typer.confirm(f"Revoke {name}? It would have to enrol again", err=True):
+        raise CommandFailed("nothing was removed")
 
 
 def _serves(found: dict[str, Any]) -> list[str]:
