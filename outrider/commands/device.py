@@ -10,7 +10,7 @@ import typer
 from outrider.commands.options import Config, Json, connect, group
 from outrider.errors import CommandFailed
 from outrider.pages import every_item
-from outrider.terminal import print_fields, print_json, print_table, say, short, when
+from outrider.terminal import minute, print_fields, print_json, print_table, say, short, when
 
 device = group("device", "The fleet's devices.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The device's name.")]
@@ -43,7 +43,7 @@ def show_all(
                 found["device_class"],
                 found["status"],
                 "yes" if found["alive"] else "no",
-                when(found["last_seen_ms"]),
+                minute(found["last_seen_ms"]),
                 ", ".join(_serves(found)) or "-",
             )
             for found in devices
@@ -54,7 +54,7 @@ def show_all(
 
 @device.command("show")
 def show(name: Name, config: Config = None, json: Json = False) -> None:
-    """Show one device: hardware, what it serves, what it was told, how that went.
+    """Show one device: hardware, what it serves, how that went.
 
     \b
     Example:

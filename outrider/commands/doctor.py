@@ -44,7 +44,7 @@ def doctor(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Check this machine: Python, installed parts, broker, the hub's health, the device's.
+    """Check this machine, the hub's health and the device's.
 
     Exit code 1 when something that is set up does not work.
 

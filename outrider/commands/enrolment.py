@@ -19,7 +19,7 @@ from outrider.commands.options import Config, Json, connect
 from outrider.durations import parse_duration
 from outrider.errors import CommandFailed
 from outrider.operator import write_private
-from outrider.terminal import counted, note, print_json, print_table, say, when
+from outrider.terminal import counted, minute, note, print_json, print_table, say, when
 
 MAX_AT_ONCE = 10_000
 MAX_CSV_BYTES = 4 << 20
@@ -77,7 +77,9 @@ def add(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Expect a device, and write the file with which it enrols, once; or a folder of such files.
+    """Expect a device, and write the file with which it enrols.
+
+    The file works once. For several devices it is a folder of such files.
 
     \b
     Example:
@@ -114,7 +116,7 @@ def add(
 
 @device.command("pending")
 def pending(config: Config = None, json: Json = False) -> None:
-    """List the machines that ask to enrol and wait for an operator's word.
+    """List the machines that wait for an operator's word.
 
     \b
     Example:
@@ -133,7 +135,7 @@ def pending(config: Config = None, json: Json = False) -> None:
                 each["claims"]["host"],
                 each["claims"]["model"],
                 each["claims"]["serial"],
-                when(each["asked_at_ms"]),
+                minute(each["asked_at_ms"]),
                 "yes" if each["approved"] else "no",
                 each["key_id"],
             )

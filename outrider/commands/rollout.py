@@ -171,7 +171,7 @@ def watch(id: Id, config: Config = None, json: Json = False) -> None:
 
 @rollout.command("why")
 def why(id: Id, config: Config = None, json: Json = False) -> None:
-    """Tell why a rollout went as it did: each decision, with the evidence that it saw.
+    """Tell each decision of a rollout, with the evidence it saw.
 
     \b
     Example:
@@ -233,7 +233,7 @@ def rollback(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Take every device back to the release of this family that it served before.
+    """Take devices back to the release that they served before.
 
     Aborts the family's open rollouts on these devices. Where one has reached nobody yet, that is
     all.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from outrider.durations import format_duration
-from outrider.terminal import note, print_fields, print_table, say, when
+from outrider.terminal import minute, note, print_fields, print_table, say, when
 
 
 def rollout_row(found: dict[str, Any]) -> tuple[object, ...]:
@@ -21,7 +21,7 @@ def rollout_row(found: dict[str, Any]) -> tuple[object, ...]:
         _wave(found),
         f"{counts['succeeded']}/{counts['total']}",
         counts["failed"] + counts["timed_out"],
-        when(found["created_at_ms"]),
+        minute(found["created_at_ms"]),
     )
 
 

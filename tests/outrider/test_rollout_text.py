@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from outrider.commands.rollout_text import progress_line, rollout_row
-from outrider.terminal import when
+from outrider.terminal import OUT, print_table, when
 
 COUNTED = ("serving", "assigned", "failed", "timed_out", "unproven", "reverted", "untouched")
 UNTIL_MS = 1_795_187_970_000
@@ -45,3 +47,15 @@ def test_no_soak_is_told_of_where_there_is_none_or_the_hub_is_older() -> None:
     older = rollout() | {"waves": [{"index": 0}]}
     assert "soaking" not in progress_line(older)
     assert rollout_row(older)[0] == "r1"
+
+
+def test_a_list_of_rollouts_fits_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OUT, "_width", 80)
+    row = rollout_row(rollout() | {"selector": "site=lyon", "status": "completed"})
+    names = ("id", "kind", "release", "to", "status", "wave", "good", "failed", "started")
+    print_table(names, [row], "none")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert max(len(line.rstrip()) for line in lines) <= 80
