@@ -71,7 +71,8 @@ def _opened(path: Path, look: Callable[[Bundle], T]) -> T:
         raise BundleUnreadable(f"{path}: {reason}; check the path of the bundle") from error
     except (ModelError, ContractError) as error:
         said = str(error)
-        named = said if said.startswith(path.name) else f"{path}: {said}"
+        rest = said.removeprefix(path.name)
+        named = f"{path}: {said}" if rest == said else f"{path}{rest}"
         raise BundleUnreadable(
             f"{named}; convert the model again, or copy the bundle again"
         ) from error
