@@ -10,7 +10,8 @@ from datetime import datetime
 
 from tuf.api.metadata import Root, Targets
 
-from contract.targets import HUB_KEYS_TARGET
+from contract.authorities import read_ca_policy, root_names
+from contract.targets import CA_TARGET, HUB_KEYS_TARGET
 from contract.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from converter.trust.chain import SignedTrust
 from converter.trust.drafts import Drafts, delegated, floor_of
@@ -58,10 +59,24 @@ def _targets(before: Targets, after: Targets, names: Mapping[str, str]) -> Itera
             yield f"releases of {family} below counter {floors[1]} may not be installed again"
     if _custom(before, HUB_KEYS_TARGET) != _custom(after, HUB_KEYS_TARGET):
         yield "another key may sign assignments and commands"
-    policies = {f"policy/{family}" for family in new} | {HUB_KEYS_TARGET}
+    yield from _roots(before, after)
+    policies = {f"policy/{family}" for family in new} | {HUB_KEYS_TARGET, CA_TARGET}
     for name in (before.targets.keys() | after.targets.keys()) - policies:
         if _custom(before, name) != _custom(after, name):
             yield f"{name} changes"
+
+
+def _roots(before: Targets, after: Targets) -> Iterator[str]:
+    old, new = _named_roots(before), _named_roots(after)
+    for digest in old.keys() - new.keys():
+        yield f"devices no longer trust the root {old[digest]} (SHA-256 {digest})"
+    for digest in new.keys() - old.keys():
+        yield f"devices trust the root {new[digest]} (SHA-256 {digest})"
+
+
+def _named_roots(targets: Targets) -> dict[str, str]:
+    custom = _custom(targets, CA_TARGET)
+    return root_names(read_ca_policy(custom)) if custom is not None else {}
 
 
 def _listed(before: Mapping[str, object], after: Targets) -> Iterator[str]:
