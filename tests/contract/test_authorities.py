@@ -81,7 +81,7 @@ def test_nothing_travels_beside_a_root(old: Authority) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n", "x" * 9_999]
+    "garbage", ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA", "x" * 9_999]
 )
 def test_garbage_is_refused_by_name(garbage: str) -> None:
     with pytest.raises(ContractError, match="policy/ca"):

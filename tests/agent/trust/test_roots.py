@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
-from agent.errors import DeviceError, Malformed, Untrusted
+from agent.errors import Malformed, Untrusted
 from contract.authorities import ca_policy
 from contract.targets import CA_TARGET
 from converter.trust.custody import replace_roots
 from converter.trust.metadata import set_policy
+from tests.agent.trust.offers import offer, refuse
 from tests.mosquitto import Authority
 from tests.trust.ceremony import PASSPHRASE, Device, World
 from tests.trust.forgery import bump, forge, offline, stolen_online, stranger
@@ -26,6 +29,16 @@ def trust(world: World, *authorities: Authority) -> None:
     roots = [each.pem.encode() for each in authorities]
     replace_roots(world.keys, roots, lambda: PASSPHRASE, world.now_ms)
     world.import_trust()
+
+
+def with_root(world: World, root: Authority, signers: Sequence[CryptoSigner]) -> bytes:
+    """The next targets.json, which names this root, signed by these keys alone."""
+
+    def add(signed: Any) -> None:
+        bump(signed)
+        set_policy(signed, CA_TARGET, ca_policy([root.pem.encode()]))
+
+    return forge(world.repository.files()["1.targets.json"], add, signers)
 
 
 def test_without_a_policy_the_view_names_no_root(world: World, device: Device) -> None:
@@ -48,51 +61,31 @@ def test_signed_roots_are_in_the_view_and_in_its_record(
 def test_a_stolen_hub_cannot_add_a_root(
     world: World, device: Device, root: Authority, role: str
 ) -> None:
-    """The thief signs targets.json with each key that the hub has, and all that leads to it."""
+    """The thief signs targets.json with a key that the hub has, and all that leads to it."""
     device.guard.refresh()
-    before = world.repository.files()
 
-    def add(signed: Any) -> None:
-        bump(signed)
-        set_policy(signed, CA_TARGET, ca_policy([root.pem.encode()]))
+    offer(world, device, "targets", 2, with_root(world, root, [stolen_online(world, role)]))
 
-    stolen = [stolen_online(world, role)]
-    forged = forge(before["1.targets.json"], add, stolen)
-
-    def name_it(signed: Any) -> None:
-        bump(signed)
-        signed.meta["targets.json"].version = 2
-
-    snapshot = forge(before["1.snapshot.json"], name_it, [stolen_online(world, "snapshot")])
-
-    def newer(signed: Any) -> None:
-        bump(signed)
-        signed.snapshot_meta.version = 2
-
-    timestamp = forge(before["timestamp.json"], newer, [stolen_online(world, "timestamp")])
-    device.source.replaced = {
-        "2.targets.json": forged,
-        "2.snapshot.json": snapshot,
-        "timestamp.json": timestamp,
-    }
-
-    with pytest.raises(Untrusted):
-        device.guard.refresh()
-
+    refuse(device, Untrusted)
     kept = device.guard.cached_view()
     assert kept is not None
     assert list(kept.ca_roots) == []
 
 
+def test_a_team_s_key_cannot_add_a_root(world: World, device: Device, root: Authority) -> None:
+    device.guard.refresh()
+
+    offer(world, device, "targets", 2, with_root(world, root, offline(world, "family-digits")))
+
+    refuse(device, Untrusted)
+
+
 def test_a_stranger_cannot_add_a_root(world: World, device: Device, root: Authority) -> None:
-    def add(signed: Any) -> None:
-        set_policy(signed, CA_TARGET, ca_policy([root.pem.encode()]))
+    device.guard.refresh()
 
-    files = world.repository.files()
-    device.source.replaced = {"1.targets.json": forge(files["1.targets.json"], add, [stranger()])}
+    offer(world, device, "targets", 2, with_root(world, root, [stranger()]))
 
-    with pytest.raises(DeviceError):
-        device.guard.refresh()
+    refuse(device, Untrusted)
 
 
 def test_a_policy_that_cannot_be_read_changes_no_root_and_stops_no_release(
@@ -106,26 +99,14 @@ def test_a_policy_that_cannot_be_read_changes_no_root_and_stops_no_release(
         set_policy(signed, CA_TARGET, ca_policy([Authority(world.directory / "ca").pem.encode()]))
         signed.targets[CA_TARGET].custom["roots"] = ["no PEM"]
 
-    def name_it(signed: Any) -> None:
-        bump(signed)
-        signed.meta["targets.json"].version = 2
-
-    def newer(signed: Any) -> None:
-        bump(signed)
-        signed.snapshot_meta.version += 1
-
     files = world.repository.files()
-    snapshot = next(name for name in files if name.endswith(".snapshot.json"))
-    number = int(snapshot.partition(".")[0]) + 1
-    device.source.replaced = {
-        "2.targets.json": forge(files["1.targets.json"], spoil, offline(world, "targets-1")),
-        f"{number}.snapshot.json": forge(
-            files[snapshot], name_it, [stolen_online(world, "snapshot")]
-        ),
-        "timestamp.json": forge(
-            files["timestamp.json"], newer, [stolen_online(world, "timestamp")]
-        ),
-    }
+    offer(
+        world,
+        device,
+        "targets",
+        2,
+        forge(files["1.targets.json"], spoil, offline(world, "targets-1")),
+    )
 
     view = device.guard.refresh()
 
