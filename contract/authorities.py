@@ -29,7 +29,7 @@ def read_ca_policy(custom: object) -> CaPolicy:
     """Check a signed `policy/ca`; raises `MalformedManifest` or `MalformedTrust`."""
     policy = custom_from_dict(CaPolicy, custom, CA_TARGET)
     for pem in policy.roots:
-        if _canonical(_root(pem.encode())) != pem:
+        if _canonical(_root(_bytes(pem))) != pem:
             raise MalformedTrust(f"{CA_TARGET}: a root with something beside its certificate")
     _require_distinct(policy.roots)
     return policy
@@ -37,7 +37,7 @@ def read_ca_policy(custom: object) -> CaPolicy:
 
 def root_names(policy: CaPolicy) -> dict[str, str]:
     """SHA-256 of each root -> its name and end, for people."""
-    found = [_root(pem.encode()) for pem in policy.roots]
+    found = [_root(_bytes(pem)) for pem in policy.roots]
     return {
         root.fingerprint(hashes.SHA256()).hex(): (
             f"{root.subject.rfc4514_string()[:80]}, until {root.not_valid_after_utc:%Y-%m-%d}"
@@ -54,7 +54,7 @@ def names_root(policy: CaPolicy, root_pem: bytes) -> bool:
 def _root(data: bytes) -> x509.Certificate:
     try:
         found = x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise MalformedTrust(f"{CA_TARGET}: not a PEM certificate: {str(error)[:100]}") from error
     if len(found) != 1:
         raise MalformedTrust(f"{CA_TARGET}: {len(found)} certificates where one root belongs")
@@ -66,11 +66,13 @@ def _require_root(certificate: x509.Certificate) -> None:
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(certificate)
-    except (x509.ExtensionNotFound, InvalidSignature, UnsupportedAlgorithm) as error:
+        # Both are parsed when they are asked for, and asked for again where people read them.
+        _ = certificate.subject, certificate.not_valid_after_utc
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
         raise MalformedTrust(f"{CA_TARGET}: a certificate that is no root") from error
-    except (ValueError, TypeError) as error:
+    except (InvalidSignature, ValueError, TypeError) as error:
         # An intermediate alone would be trusted by nobody's TLS: it needs its root above it.
-        raise MalformedTrust(f"{CA_TARGET}: a certificate that signs not itself") from error
+        raise MalformedTrust(f"{CA_TARGET}: a certificate that does not sign itself") from error
     if not constraints.ca:
         raise MalformedTrust(f"{CA_TARGET}: a certificate that may sign no others")
 
@@ -78,6 +80,11 @@ def _require_root(certificate: x509.Certificate) -> None:
 def _require_distinct(roots: Sequence[str]) -> None:
     if len(set(roots)) != len(roots):
         raise MalformedTrust(f"{CA_TARGET}: the same root twice")
+
+
+def _bytes(pem: str) -> bytes:
+    """What is not ASCII is no PEM; what JSON allows besides cannot even be encoded."""
+    return pem.encode("ascii", "replace")
 
 
 def _canonical(certificate: x509.Certificate) -> str:

@@ -118,7 +118,7 @@ DOCUMENTS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         for name, message in MESSAGES.items()
     },
 }
-PARSED = ("release custom", "hub keys", "family policy")
+PARSED = ("roots", "release custom", "hub keys", "family policy")
 """What python-tuf has parsed already when we see it."""
 
 
