@@ -10,11 +10,10 @@ from datetime import datetime
 
 from tuf.api.metadata import Root, Targets
 
-from contract.authorities import read_ca_policy, root_names
 from contract.targets import CA_TARGET, HUB_KEYS_TARGET
 from contract.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from converter.trust.chain import SignedTrust
-from converter.trust.drafts import Drafts, delegated, floor_of
+from converter.trust.drafts import Drafts, delegated, floor_of, named_roots
 
 
 def describe(base: SignedTrust, drafts: Drafts, names: Mapping[str, str]) -> list[str]:
@@ -67,16 +66,11 @@ def _targets(before: Targets, after: Targets, names: Mapping[str, str]) -> Itera
 
 
 def _roots(before: Targets, after: Targets) -> Iterator[str]:
-    old, new = _named_roots(before), _named_roots(after)
+    old, new = named_roots(before), named_roots(after)
     for digest in old.keys() - new.keys():
         yield f"devices no longer trust the root {old[digest]} (SHA-256 {digest})"
     for digest in new.keys() - old.keys():
         yield f"devices trust the root {new[digest]} (SHA-256 {digest})"
-
-
-def _named_roots(targets: Targets) -> dict[str, str]:
-    custom = _custom(targets, CA_TARGET)
-    return root_names(read_ca_policy(custom)) if custom is not None else {}
 
 
 def _listed(before: Mapping[str, object], after: Targets) -> Iterator[str]:

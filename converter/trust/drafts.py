@@ -13,11 +13,12 @@ from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 from tuf.api.serialization.json import JSONSerializer
 
-from contract.authorities import read_ca_policy
+from contract.authorities import read_ca_policy, root_names
 from contract.errors import ContractError
 from contract.targets import (
     CA_TARGET,
     HUB_KEYS_TARGET,
+    CaPolicy,
     FamilyPolicy,
     HubKeys,
     custom_from_dict,
@@ -154,6 +155,12 @@ def roots_of(targets: Targets) -> list[str]:
     if CA_TARGET not in targets.targets:
         return []
     return read_ca_policy(targets.targets[CA_TARGET].custom).roots
+
+
+def named_roots(targets: Targets) -> dict[str, str]:
+    """The same for people: SHA-256 of each -> its name and end."""
+    roots = roots_of(targets)
+    return root_names(CaPolicy(roots=roots)) if roots else {}
 
 
 def _delegators(

@@ -201,6 +201,10 @@ def test_roots_are_named_together_and_then_the_new_one_alone(
 
     run("ca", "keys", "--root", "new/ca.pem")
     assert "no longer trust the root CN=old root" in capsys.readouterr().out
+    assert main(["keys", "list", "keys"]) == 0
+    listed = capsys.readouterr().out
+    assert "devices trust the TLS root CN=new root" in listed
+    assert "old root" not in listed
     world.import_trust()
     assert world.repository.versions()["targets"] == 3
 
