@@ -72,6 +72,11 @@ def check_chain(
     raise CertificateRefused("the certificate does not lead to a CA that this device trusts")
 
 
+def check_ca(ca_pem: str) -> None:
+    """Raises `CertificateRefused` for what holds no certificates."""
+    _parse(ca_pem, "ca_pem")
+
+
 def lifetime(certificate_pem: str) -> tuple[int, int]:
     """Beginning and end of a chain's leaf, in UTC milliseconds; raises `CertificateRefused`."""
     leaf = _parse(certificate_pem, "the certificate")[0]

@@ -70,8 +70,10 @@ def _opened(path: Path, look: Callable[[Bundle], T]) -> T:
         reason = error.strerror or "cannot be read"
         raise BundleUnreadable(f"{path}: {reason}; check the path of the bundle") from error
     except (ModelError, ContractError) as error:
+        said = str(error)
+        named = said if said.startswith(path.name) else f"{path}: {said}"
         raise BundleUnreadable(
-            f"{path}: {error}; convert the model again, or copy the bundle again"
+            f"{named}; convert the model again, or copy the bundle again"
         ) from error
 
 

@@ -15,6 +15,7 @@ from securesystemslib.signer import Key
 
 from contract.authorities import ca_policy
 from contract.errors import MalformedTrust
+from contract.ids import check_id
 from contract.trust import ROOT, TARGETS, HubPublicKeys, check_family
 from converter.trust import changes, folder
 from converter.trust.ceremony import (
@@ -36,6 +37,7 @@ from converter.trust.request import Request
 
 def make_key(directory: Path, name: str, holder: str, passphrase: Passphrase) -> NamedKey:
     """A key for somebody else's ceremony, in a folder of its holder's own, on their machine."""
+    check_id(name, "key name")
     folder.prepare(directory)
     with folder.exclusive(directory):
         if folder.private_key(directory, name).exists():

@@ -93,7 +93,9 @@ def rotate(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Replace keys: of root or targets by name, a family's, or the hub's own (`online`).
+    """Replace keys: of root, targets, a family, or the hub.
+
+    Those of root and targets are named; the hub's own are `online`.
 
     After a hub was broken into, `online` gives the fleet back: devices drop the old keys, the
     numbers that a thief ran up, and the time that he pushed ahead.
@@ -145,7 +147,7 @@ def renew(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Sign roles for another term before they expire, and raise families' floors.
+    """Sign roles for another term, and raise families' floors.
 
     \b
     Example:

@@ -36,14 +36,19 @@ def asked_once(file: Path | None, directory: Path, *, new: bool) -> Callable[[],
 
 
 def read_hub_keys(path: Path) -> HubPublicKeys:
-    """`hub-keys.json`, which is never long."""
+    """`hub-keys.json`, which is never long; an error names the file that was given."""
+    from contract.errors import MalformedTrust
     from contract.trust import decode_hub_public_keys
 
     with path.open("rb") as file:
         data = file.read(MAX_PUBLIC_KEYS_BYTES + 1)
     if len(data) > MAX_PUBLIC_KEYS_BYTES:
         raise CommandFailed(f"{path} is too long to be hub-keys.json")
-    return decode_hub_public_keys(data)
+    try:
+        return decode_hub_public_keys(data)
+    except MalformedTrust as error:
+        said = str(error).removeprefix("hub-keys.json").removeprefix(":").strip()
+        raise CommandFailed(f"{path} is no hub-keys.json: {said}") from error
 
 
 def read_roots(paths: list[Path]) -> list[bytes]:

@@ -41,10 +41,11 @@ def init(
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Make the offline keys, encrypted under a passphrase, and sign the first trust file.
+    """Make the offline keys, and sign the first trust file.
 
-    Root is 2 of 3 keys, targets 1 of 2, and each model family has a key of its own. Called again,
-    it finishes what was cut short. The trust file holds nothing secret.
+    They are encrypted under a passphrase. Root is 2 of 3 keys, targets 1 of 2, and each model
+    family has a key of its own. Called again, it finishes what was cut short. The trust file holds
+    nothing secret.
 
     \b
     Example:
@@ -83,7 +84,7 @@ def sign(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Sign a bundle with its family's key, so that devices will take it.
+    """Sign a bundle with its family's key, so that devices take it.
 
     Builds on the newest signed metadata of the family: that in the keys' folder, or the hub's where
     it can be reached and is newer.
