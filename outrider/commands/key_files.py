@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from converter.trust.public import NamedKey
 
 MAX_PUBLIC_KEYS_BYTES = 65_536
+MAX_ROOT_FILE_BYTES = 16_384
 
 
 def now_ms() -> int:
@@ -48,6 +49,20 @@ def read_hub_keys(path: Path) -> HubPublicKeys:
     except MalformedTrust as error:
         said = str(error).removeprefix("hub-keys.json").removeprefix(":").strip()
         raise CommandFailed(f"{path} is no hub-keys.json: {said}") from error
+
+
+def read_roots(paths: list[Path]) -> list[bytes]:
+    """Root certificates; a private key in one of the files would end up at every device."""
+    found = []
+    for path in paths:
+        with path.open("rb") as file:
+            data = file.read(MAX_ROOT_FILE_BYTES + 1)
+        if len(data) > MAX_ROOT_FILE_BYTES:
+            raise CommandFailed(f"{path} is too long to be a root certificate")
+        if b"PRIVATE KEY" in data:
+            raise CommandFailed(f"{path} holds a private key: give the certificate alone")
+        found.append(data)
+    return found
 
 
 def read_public(paths: list[Path] | None) -> list[NamedKey]:

@@ -44,6 +44,8 @@ def list_(directory: Directory, json: Json = False) -> None:
         for first, key in zip([True] + [False] * len(row.keys), row.keys, strict=False)
     ]
     print_table(("role", "needs", "expires", "key", "id", "holder", "here"), rows, "no keys")
+    for digest, name in found.roots.items():
+        say(f"devices trust the TLS root {name} (SHA-256 {digest})")
     if found.unused:
         say(f"nobody trusts {', '.join(found.unused)}: destroy it, unless a change is under way")
     if found.pending:

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from outrider.boundary import require
-from outrider.commands.key_changes import add, renew, revoke, rotate
+from outrider.commands.key_changes import add, ca, renew, revoke, rotate
 from outrider.commands.key_files import now_ms, published, read_hub_keys
 from outrider.commands.key_requests import export_request, list_, make, sign_request
 from outrider.commands.options import Config, Json, PassphraseFile, group
@@ -21,6 +21,7 @@ keys.command("list")(list_)
 keys.command("add")(add)
 keys.command("rotate")(rotate)
 keys.command("renew")(renew)
+keys.command("ca")(ca)
 keys.command("revoke")(revoke)
 keys.command("make")(make)
 keys.command("export-request")(export_request)

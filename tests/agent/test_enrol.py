@@ -351,7 +351,7 @@ def test_a_certificate_of_another_ca_is_refused(
 ) -> None:
     stranger = Authority(tmp_path / "stranger")
     hub.answer = lambda request: (200, hub.reply(request, "pi-1", by=stranger))
-    refused(file, tmp_path / "state", "does not lead to the CA")
+    refused(file, tmp_path / "state", "does not lead to a CA that this device trusts")
 
 
 def test_a_root_that_is_no_root_is_refused(file: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ VERBS = [
     "keys rotate",
     "keys renew",
     "keys revoke",
+    "keys ca",
     "keys make",
     "keys export-request",
     "keys sign-request",
