@@ -1,7 +1,7 @@
 """The device's key and certificate: made, asked for, and checked before anything is kept. Pure.
 
 ECDSA on P-256 (FIPS 186-5), X.509 (RFC 5280). A certificate is taken only when it is for our own
-key, in our name, and every link up to the enrolment file's CA is signed and allowed to sign.
+key, in our name, and every link up to a CA that this device trusts is signed and allowed to sign.
 """
 
 from __future__ import annotations
@@ -69,7 +69,12 @@ def check_chain(
             return
         if position + 1 == len(chain) or not _signed_by(certificate, chain[position + 1]):
             break
-    raise CertificateRefused("the certificate does not lead to the CA of the enrolment file")
+    raise CertificateRefused("the certificate does not lead to a CA that this device trusts")
+
+
+def check_ca(ca_pem: str) -> None:
+    """Raises `CertificateRefused` for what holds no certificates."""
+    _parse(ca_pem, "ca_pem")
 
 
 def lifetime(certificate_pem: str) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from agent.notify import READY, STOPPING, WATCHDOG, Notifier
 from agent.renewal import Renewed
 from agent.reporting import Reporter
 from agent.resources import free_bytes
+from agent.roots import follow_policy
 from agent.server_watch import ServerWatch
 from agent.snapshot import snapshot
 from agent.status import remove_status, write_status
@@ -72,6 +73,7 @@ class Control:
 
     def _start(self) -> None:
         self._server.start()
+        self._attempt(self._know_roots, time.monotonic())
         self._p.deployer.resume()
         self._p.connection.start()
         self._notifier.tell(READY)
@@ -137,6 +139,9 @@ class Control:
             self._refuse(channel, error)
         for message in good:
             self._obey(message)
+        if result.view is not None and follow_policy(self._p.identity, result.view):
+            # The connection that is there was checked against other roots than these.
+            self._p.connection.renew()
 
     def _renewed(self, result: Renewed) -> None:
         if self._p.renewal.renewed(result, time.monotonic()):
@@ -179,6 +184,12 @@ class Control:
         if self._p.uplink.greet():
             self._greeted = generation
             _LOG.info("connected; listening on %s", ", ".join(c.value for c in HEARD))
+
+    def _know_roots(self, _now_s: float) -> None:
+        """Power may have gone after a refresh was saved and before its roots were."""
+        view = self._p.guard.cached_view()
+        if view is not None:
+            follow_policy(self._p.identity, view)
 
     def _tick(self, now_s: float) -> None:
         self._server.tick()

@@ -107,8 +107,10 @@ def read_file(path: Path) -> EnrolmentFile:
             f"{path} holds a secret and others may read it (mode {mode:o}): run `chmod 600 {path}`"
         )
     try:
-        return decode_enrolment(EnrolmentFile, data)
-    except ContractError as error:
+        found = decode_enrolment(EnrolmentFile, data)
+        certificates.check_ca(found.ca_pem)
+        return found
+    except (ContractError, certificates.CertificateRefused) as error:
         raise EnrolmentFailed(f"{path} is not an enrolment file ({error}); {_NEW_FILE}") from error
 
 
@@ -253,7 +255,10 @@ def _post(hub_url: str, context: ssl.SSLContext, body: bytes) -> Answer:
 def _refusal(found: EnrolmentFile, answer: Answer) -> str:
     again = answer.status >= 500 or answer.status == 429
     hint = "run the same command again later" if again else _NEW_FILE
-    return f"the hub refused to enrol {found.device}: {refusal(answer)}; {hint}"
+    said = refusal(answer)
+    # Most refusals say it themselves.
+    advice = "" if "outrider device add" in said else f"; {hint}"
+    return f"the hub refused to enrol {found.device}: {said}{advice}"
 
 
 def _keep(found: EnrolmentFile, certificate: str, state_dir: Path) -> AgentIdentity:

@@ -54,15 +54,22 @@ class Identity:
     directory: Path
     record: AgentIdentity
     key: EllipticCurvePrivateKey
-    ca_pem: str
 
     @property
     def device(self) -> str:
         """The device's name: its certificate's subject, its MQTT client id, its topics."""
         return self.record.device
 
+    @property
+    def ca_pem(self) -> str:
+        """The roots trusted now, which `policy/ca` may change at any time (agent.roots).
+
+        Raises `IdentityError`.
+        """
+        return _read(self.directory / CA).decode("ascii", "replace")
+
     def tls_context(self, clock_is_wrong: bool) -> ssl.SSLContext:
-        """For the broker. Reads the certificate anew, so a renewed one is used at once."""
+        """For the broker. Reads certificate and roots anew, so that new ones are used at once."""
         directory = self.directory
         return tls.mutual(
             self.ca_pem, directory / CERTIFICATE, directory / KEY, clock_is_wrong=clock_is_wrong
@@ -80,7 +87,8 @@ def load_identity(state_dir: Path) -> Identity:
         )
     record = _record(_read(directory / RECORD))
     key = _key(_read(directory / KEY), directory / KEY)
-    return Identity(directory, record, key, _read(directory / CA).decode("ascii", "replace"))
+    _read(directory / CA)
+    return Identity(directory, record, key)
 
 
 def undo_cut_off_replacement(state_dir: Path) -> None:

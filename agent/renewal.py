@@ -146,6 +146,11 @@ class Renewal:
         self.last_error = ""
 
     @property
+    def begins_ms(self) -> int | None:
+        """When the present certificate began; None when it cannot be read."""
+        return self._life.begin_ms if self._life is not None else None
+
+    @property
     def ends_ms(self) -> int | None:
         """When the present certificate ends; None when it cannot be read."""
         return self._life.end_ms if self._life is not None else None

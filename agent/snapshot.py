@@ -38,6 +38,7 @@ def snapshot(
         families=dict(condition.families),
         tuf_versions=dict(condition.tuf_versions),
         trust_error=parts.verifier.last_error,
+        certificate_begins_ms=parts.renewal.begins_ms,
         certificate_ends_ms=parts.renewal.ends_ms,
         renewal_error=parts.renewal.last_error,
         outbox_pending=parts.outbox.pending,

@@ -46,6 +46,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     tuf_versions: dict[str, int] = {}
     trust_error: str = ""
     """Why the last refresh of signed metadata failed."""
+    certificate_begins_ms: int | None = None
     certificate_ends_ms: int | None = None
     """When this device's certificate ends; it is renewed well before."""
     renewal_error: str = ""

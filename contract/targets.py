@@ -2,14 +2,15 @@
 
 A release's target is its manifest, `family/version`. Two kinds of policy are targets of the top
 role, so that only offline keys can change them: `policy/hub-keys` lists the keys that may sign
-assignments and commands; `policy/{family}` holds the family's floor. The bytes of a policy target
+assignments and commands; `policy/ca` the root certificates that devices trust for TLS;
+`policy/{family}` holds the family's floor. The bytes of a policy target
 are the encoding of its own `custom`, so a device needs no fetch to read one.
 """
 
 from __future__ import annotations
 
 import binascii
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,8 +21,11 @@ from contract.errors import MalformedManifest
 from contract.ids import Id, check_id
 
 HUB_KEYS_TARGET = "policy/hub-keys"
+CA_TARGET = "policy/ca"
+MAX_ROOTS = 4
 TARGET_SCHEMA = 1
 PublicKeyHex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+RootPem = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Counter = Annotated[int, Meta(ge=0, le=1 << 31)]
 
 
@@ -56,7 +60,15 @@ class FamilyPolicy(msgspec.Struct, frozen=True, kw_only=True):
     min_counter: Counter
 
 
-C = TypeVar("C", ReleaseCustom, HubKeys, FamilyPolicy)
+class CaPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Exactly the roots that devices trust for TLS (contract.authorities checks each)."""
+
+    schema: int = TARGET_SCHEMA
+    roots: Annotated[list[RootPem], Meta(min_length=1, max_length=MAX_ROOTS)]
+
+
+Policy: TypeAlias = "HubKeys | FamilyPolicy | CaPolicy"
+C = TypeVar("C", ReleaseCustom, HubKeys, FamilyPolicy, CaPolicy)
 
 
 def policy_target(family: str) -> str:
@@ -64,12 +76,12 @@ def policy_target(family: str) -> str:
     return f"policy/{check_id(family, 'family')}"
 
 
-def encode_custom(custom: ReleaseCustom | HubKeys | FamilyPolicy) -> bytes:
+def encode_custom(custom: ReleaseCustom | Policy) -> bytes:
     """Canonical JSON; for a policy these are also the target's bytes."""
     return msgspec.json.encode(custom, order="sorted")
 
 
-def custom_to_dict(custom: ReleaseCustom | HubKeys | FamilyPolicy) -> dict[str, Any]:
+def custom_to_dict(custom: ReleaseCustom | Policy) -> dict[str, Any]:
     """The form that python-tuf's TargetFile takes."""
     found = msgspec.to_builtins(custom)
     assert isinstance(found, dict)  # noqa: S101 - narrows the type; a struct always becomes a dict

@@ -70,8 +70,11 @@ def _opened(path: Path, look: Callable[[Bundle], T]) -> T:
         reason = error.strerror or "cannot be read"
         raise BundleUnreadable(f"{path}: {reason}; check the path of the bundle") from error
     except (ModelError, ContractError) as error:
+        said = str(error)
+        rest = said.removeprefix(path.name)
+        named = f"{path}: {said}" if rest == said else f"{path}{rest}"
         raise BundleUnreadable(
-            f"{path}: {error}; convert the model again, or copy the bundle again"
+            f"{named}; convert the model again, or copy the bundle again"
         ) from error
 
 

@@ -73,7 +73,7 @@ def run_hub(
             directory=directory,
             config=config,
             storage=storage,
-            repository=Repository(directory / "tuf"),
+            repository=Repository(directory / "tuf", root_file=authority.root_file),
             blobs=BlobStore(directory / "blobs"),
             link=link,
             clock=clock,

@@ -53,7 +53,9 @@ def publish_bundle(hub: HubServices, path: Path, actor: str) -> Published:
                 bundle.check()
                 published = _publish(hub, bundle, path, actor)
         except (ModelError, ContractError) as error:
-            raise BundleRefused(f"{path.name}: {error}") from error
+            said = str(error)
+            named = said if said.startswith(path.name) else f"{path.name}: {said}"
+            raise BundleRefused(named) from error
     hub.link.wake()
     return published
 

@@ -32,6 +32,7 @@ from fleet.rollouts.engine import tick
 from fleet.settings import ProcessSettings, read_settings
 from fleet.workers import Worker
 
+_LOG = logging.getLogger(__name__)
 TICK_S = 1.0
 REST = 3.0
 """The engine rests this many times as long as it worked, so that a large fleet's rollouts leave the
@@ -188,11 +189,21 @@ def _log_to_stderr() -> None:
     """For the journal of systemd, which adds the time. Does nothing where logging is set up."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plug-in
+    web = logging.getLogger("uvicorn.error")
+    web.setLevel(logging.WARNING)  # we say ourselves when the API is ready
+    web.addFilter(_plainly_named)
+
+
+def _plainly_named(record: logging.LogRecord) -> bool:
+    """uvicorn calls all its messages errors; what it lets through is about the API."""
+    record.name = "fleet.api"
+    return True
 
 
 def _say_ready(path: Path, config: HubConfig, settings: ProcessSettings) -> None:
     ready = ReadyFile(os.getpid(), config.api_port, config.broker_port)
     write_whole(path, msgspec.json.encode(ready))
+    _LOG.info("serving %s, broker %d; Ctrl-C stops it", config.api_url, config.broker_port)
     notify(settings.notify_socket, "READY=1")
 
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import sys
 
-from rich.text import Text
-
-from outrider.boundary import expected, one_line
-from outrider.commands import app
-from outrider.terminal import ERR
-
 INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
     try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+
+
+def _run(arguments: list[str] | None) -> int:
+    # Imported here, since that takes a quarter of a second, in which Ctrl-C may come already.
+    from rich.text import Text
+
+    from outrider.boundary import expected, one_line
+    from outrider.commands import app
+    from outrider.terminal import ERR
+
+    try:
         app(arguments, prog_name="outrider")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
-    except KeyboardInterrupt:
-        ERR.print("interrupted")
-        return INTERRUPTED
     except Exception as error:
         if not expected(error):
             raise

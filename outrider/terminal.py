@@ -88,6 +88,16 @@ def when(at_ms: int | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def minute(at_ms: int | None) -> str:
+    """For columns: UTC to the minute, without the year, or `-`."""
+    return when(at_ms)[5:16] + "Z" if at_ms else "-"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 device`, `2 devices`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def short(digest: str | None) -> str:
     """The first 12 hex digits of a digest, or `-`."""
     return digest[:12] if digest else "-"

@@ -16,6 +16,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +153,8 @@ class Mosquitto:
         directory.mkdir(parents=True, exist_ok=True)
         self._config = directory / "mosquitto.conf"
         self._log = directory / "mosquitto.log"
-        self._write_config(extra)
+        self._extra = extra
+        self._write_config([authority])
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -180,6 +182,13 @@ class Mosquitto:
         self.kill()
         self.start()
 
+    def move_to(self, authority: Authority, also: Sequence[Authority] = ()) -> None:
+        """Start again with a certificate of another CA, for clients of it and of `also`."""
+        self.kill()
+        self.authority = authority
+        self._write_config([authority, *also])
+        self.start()
+
     def _end(self, with_signal: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
@@ -190,11 +199,13 @@ class Mosquitto:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _write_config(self, extra: str) -> None:
+    def _write_config(self, trusted: Sequence[Authority]) -> None:
         server = self.authority.server("broker")
+        clients = self._directory / "clients.pem"
+        clients.write_text("".join(each.pem for each in trusted))
         lines = [
             f"listener {self.port} 127.0.0.1",
-            f"cafile {server.ca}",
+            f"cafile {clients}",
             f"certfile {server.certificate}",
             f"keyfile {server.key}",
             "require_certificate true",
@@ -208,6 +219,6 @@ class Mosquitto:
             "log_type error",
             "log_type warning",
             "log_type notice",
-            extra,
+            self._extra,
         ]
         self._config.write_text("\n".join(lines) + "\n")

@@ -159,7 +159,11 @@ class TrustGuard:
             for family, counter in found.counters.items()
         }
         return ViewRecord(
-            hub_keys=found.hub_keys, releases=releases, counters=counters, versions=versions
+            hub_keys=found.hub_keys,
+            releases=releases,
+            counters=counters,
+            versions=versions,
+            ca_roots=found.ca_roots,
         )
 
     def _rotated(self, root: Root) -> set[str]:

@@ -1,4 +1,4 @@
-"""Reads out of a good refresh what the device acts on: hub keys, floors, releases.
+"""Reads out of a good refresh what the device acts on: hub keys, roots, floors, releases.
 
 All lookups of one view go through the one Updater of its refresh, so that they see one consistent
 state. What is wrong with one family is kept beside that family and stops no other.
@@ -17,10 +17,12 @@ from agent.errors import DeviceError, Malformed, RollbackDetected, Untrusted
 from agent.trust.failures import as_device_error
 from agent.trust.tuf_internals import verified_roles
 from agent.trust.view import TrustedRelease
+from contract.authorities import read_ca_policy
 from contract.errors import ContractError
 from contract.ids import is_digest
 from contract.manifest import MAX_MANIFEST_BYTES
 from contract.targets import (
+    CA_TARGET,
     HUB_KEYS_TARGET,
     FamilyPolicy,
     HubKeys,
@@ -43,6 +45,8 @@ class Found:
     releases: list[TrustedRelease]
     families: list[str]
     refused: dict[str, DeviceError]
+    ca_roots: list[str]
+    """What `policy/ca` names; empty where there is none that can be used."""
 
 
 def look_up(updater: Updater, targets: Sequence[str], known: Mapping[str, int]) -> Found:
@@ -50,7 +54,8 @@ def look_up(updater: Updater, targets: Sequence[str], known: Mapping[str, int]) 
     top = verified_roles(updater, ())[TARGETS]
     assert isinstance(top, Targets)  # noqa: S101 - python-tuf loaded it as the role of that name
     delegated = list(top.delegations.roles or {}) if top.delegations else []
-    found = Found(_hub_keys(top), _counters(top, delegated), [], [], {})
+    found = Found(_hub_keys(top), _counters(top, delegated), [], [], {}, [])
+    _look_up_roots(top, found)
     asked = dict.fromkeys(target.partition("/")[0] for target in targets)
     for family in asked or delegated:
         try:
@@ -60,6 +65,17 @@ def look_up(updater: Updater, targets: Sequence[str], known: Mapping[str, int]) 
         except (RepositoryError, DownloadError, OSError, ValueError) as error:
             found.refused[family] = as_device_error(error)
     return found
+
+
+def _look_up_roots(top: Targets, found: Found) -> None:
+    """A policy that cannot be read changes no root, and stops no release."""
+    target = top.targets.get(CA_TARGET)
+    if target is None:
+        return
+    try:
+        found.ca_roots.extend(read_ca_policy(target.custom).roots)
+    except ContractError as error:
+        found.refused[CA_TARGET] = Malformed(str(error))
 
 
 def _look_up_family(updater: Updater, family: str, known: int, found: Found) -> None:

@@ -7,7 +7,7 @@ whoever can write it can write the journal too; it protects against torn writes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class TrustedView:
     counters: Mapping[str, int]
     versions: Mapping[str, int]
     now_ms: int
+    ca_roots: Sequence[str] = ()
+    """Exactly the roots (PEM) to trust for TLS; empty: those that are trusted already."""
     refused: Mapping[str, DeviceError] = field(default_factory=dict)
     """Targets and families that could not be looked up, each with its reason: a family in trouble
     does not stop another."""
@@ -69,6 +71,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
     releases: list[TrustedRelease]
     counters: dict[str, int]
     versions: dict[str, int]
+    ca_roots: list[str] = []
 
     def of(self, family: str) -> list[TrustedRelease]:
         """The releases of one family."""
@@ -82,6 +85,7 @@ class ViewRecord(msgspec.Struct, frozen=True, kw_only=True):
             counters=self.counters,
             versions=self.versions,
             now_ms=now_ms,
+            ca_roots=tuple(self.ca_roots),
         )
 
 

@@ -12,7 +12,14 @@ from typing import TypeVar
 from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root, Targets
 
-from contract.targets import HUB_KEYS_TARGET, FamilyPolicy, HubKeys, policy_target
+from contract.targets import (
+    CA_TARGET,
+    HUB_KEYS_TARGET,
+    CaPolicy,
+    FamilyPolicy,
+    HubKeys,
+    policy_target,
+)
 from contract.trust import (
     FAMILY_LIFETIME_MS,
     LIFETIME_MS,
@@ -98,6 +105,13 @@ def replace_online_keys(base: SignedTrust, hub: HubPublicKeys, now_ms: int) -> D
     targets = _next_targets(base, now_ms)
     set_policy(targets, HUB_KEYS_TARGET, HubKeys(keys=[hub.assignment]))
     return Drafts(Metadata(root), Metadata(targets))
+
+
+def replace_roots(base: SignedTrust, policy: CaPolicy, now_ms: int) -> Drafts:
+    """Devices trust exactly these roots for TLS."""
+    targets = _next_targets(base, now_ms)
+    set_policy(targets, CA_TARGET, policy)
+    return Drafts(targets=Metadata(targets))
 
 
 def renew(

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from securesystemslib.signer import Key
 
+from contract.authorities import ca_policy
+from contract.errors import MalformedTrust
+from contract.ids import check_id
 from contract.trust import ROOT, TARGETS, HubPublicKeys, check_family
 from converter.trust import changes, folder
 from converter.trust.ceremony import (
@@ -22,8 +25,8 @@ from converter.trust.ceremony import (
     require_nothing_pending,
 )
 from converter.trust.chain import SignedTrust
-from converter.trust.drafts import delegated
-from converter.trust.errors import KeyExists, KeyUnknown, WrongPassphrase
+from converter.trust.drafts import delegated, roots_of
+from converter.trust.errors import KeyExists, KeyUnknown, NothingDue, RootsRefused, WrongPassphrase
 from converter.trust.keyfiles import check_passphrase, load_key
 from converter.trust.metadata import public_key
 from converter.trust.names import key_id_of, names_of, next_name
@@ -34,6 +37,7 @@ from converter.trust.request import Request
 
 def make_key(directory: Path, name: str, holder: str, passphrase: Passphrase) -> NamedKey:
     """A key for somebody else's ceremony, in a folder of its holder's own, on their machine."""
+    check_id(name, "key name")
     folder.prepare(directory)
     with folder.exclusive(directory):
         if folder.private_key(directory, name).exists():
@@ -135,6 +139,22 @@ def rotate_online(
     with _change(directory) as trust:
         drafts = changes.replace_online_keys(trust, hub, now_ms)
         request = Request("trust new online keys", trust, drafts)
+        return carry_out(directory, request, passphrase)
+
+
+def replace_roots(
+    directory: Path, roots: Sequence[bytes], passphrase: Passphrase, now_ms: int
+) -> ChangeSummary:
+    """Let devices trust exactly these root certificates (PEM) for TLS."""
+    try:
+        policy = ca_policy(roots)
+    except MalformedTrust as error:
+        raise RootsRefused(str(error)) from error
+    with _change(directory) as trust:
+        if set(roots_of(trust.targets)) == set(policy.roots):
+            raise NothingDue("policy/ca names exactly these roots already")
+        drafts = changes.replace_roots(trust, policy, now_ms)
+        request = Request(f"trust {len(policy.roots)} TLS root(s)", trust, drafts)
         return carry_out(directory, request, passphrase)
 
 

@@ -10,10 +10,10 @@ from datetime import datetime
 
 from tuf.api.metadata import Root, Targets
 
-from contract.targets import HUB_KEYS_TARGET
+from contract.targets import CA_TARGET, HUB_KEYS_TARGET
 from contract.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from converter.trust.chain import SignedTrust
-from converter.trust.drafts import Drafts, delegated, floor_of
+from converter.trust.drafts import Drafts, delegated, floor_of, named_roots
 
 
 def describe(base: SignedTrust, drafts: Drafts, names: Mapping[str, str]) -> list[str]:
@@ -58,10 +58,19 @@ def _targets(before: Targets, after: Targets, names: Mapping[str, str]) -> Itera
             yield f"releases of {family} below counter {floors[1]} may not be installed again"
     if _custom(before, HUB_KEYS_TARGET) != _custom(after, HUB_KEYS_TARGET):
         yield "another key may sign assignments and commands"
-    policies = {f"policy/{family}" for family in new} | {HUB_KEYS_TARGET}
+    yield from _roots(before, after)
+    policies = {f"policy/{family}" for family in new} | {HUB_KEYS_TARGET, CA_TARGET}
     for name in (before.targets.keys() | after.targets.keys()) - policies:
         if _custom(before, name) != _custom(after, name):
             yield f"{name} changes"
+
+
+def _roots(before: Targets, after: Targets) -> Iterator[str]:
+    old, new = named_roots(before), named_roots(after)
+    for digest in old.keys() - new.keys():
+        yield f"devices no longer trust the root {old[digest]} (SHA-256 {digest})"
+    for digest in new.keys() - old.keys():
+        yield f"devices trust the root {new[digest]} (SHA-256 {digest})"
 
 
 def _listed(before: Mapping[str, object], after: Targets) -> Iterator[str]:

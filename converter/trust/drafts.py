@@ -13,9 +13,12 @@ from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 from tuf.api.serialization.json import JSONSerializer
 
+from contract.authorities import read_ca_policy, root_names
 from contract.errors import ContractError
 from contract.targets import (
+    CA_TARGET,
     HUB_KEYS_TARGET,
+    CaPolicy,
     FamilyPolicy,
     HubKeys,
     custom_from_dict,
@@ -147,6 +150,19 @@ def floor_of(targets: Targets, family: str) -> int:
     return custom_from_dict(FamilyPolicy, targets.targets[name].custom, name).min_counter
 
 
+def roots_of(targets: Targets) -> list[str]:
+    """The TLS roots that `policy/ca` names; none where there is no such policy."""
+    if CA_TARGET not in targets.targets:
+        return []
+    return read_ca_policy(targets.targets[CA_TARGET].custom).roots
+
+
+def named_roots(targets: Targets) -> dict[str, str]:
+    """The same for people: SHA-256 of each -> its name and end."""
+    roots = roots_of(targets)
+    return root_names(CaPolicy(roots=roots)) if roots else {}
+
+
 def _delegators(
     role: str, base: SignedTrust, root: Root, targets: Targets
 ) -> list[Root] | list[Root | Targets]:
@@ -185,6 +201,7 @@ def _check_targets(targets: Targets, base: SignedTrust) -> None:
     strange = [name for name in targets.targets if not name.startswith("policy/")]
     if strange:
         raise RequestRefused(f"targets.json: {strange[0][:80]} belongs into a family's metadata")
+    _check_roots(roots_of(base.targets), roots_of(targets))
     for family, role in roles.items():
         check_family(family)
         if role.paths != [f"{family}/*"] or not role.terminating:
@@ -195,6 +212,17 @@ def _check_targets(targets: Targets, base: SignedTrust) -> None:
             raise RequestRefused(f"targets.json: {family} has fewer keys than it needs")
         if floor_of(targets, family) < floor_of(base.targets, family):
             raise RequestRefused(f"targets.json: the floor of {family} would fall")
+
+
+def _check_roots(before: list[str], after: list[str]) -> None:
+    """One root at least stays: a device that leaves all it trusts at once finds nobody there."""
+    if before and not after:
+        raise RequestRefused("targets.json: policy/ca would be gone")
+    if before and not set(before) & set(after):
+        raise RequestRefused(
+            "targets.json: no root of policy/ca would stay: name the old one and the new one first,"
+            " and the new one alone when every device has followed"
+        )
 
 
 def _keys(root: Root, targets: Targets) -> Iterator[Key]:

@@ -83,5 +83,9 @@ class FloorRefused(SigningError):
     """A family's floor cannot be what was asked for."""
 
 
+class RootsRefused(SigningError):
+    """What shall be trusted for TLS is no root certificate, or too many of them."""
+
+
 class NothingDue(SigningError):
     """There is nothing to renew."""

@@ -5,6 +5,8 @@ Refuses to write over a key, to store one unencrypted, and to go on with a wrong
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import tempfile
 from pathlib import Path
@@ -84,13 +86,30 @@ def _read(path: Path) -> bytes:
         raise KeyMissing(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _is_whole(pem: bytes) -> bool:
+    """Whether the file is one DER sequence from end to end, as far as can be seen from outside.
+
+    About one wrong passphrase in 256 decrypts to something that is padded right and is no key; in a
+    whole file that is the passphrase's fault, not the file's.
+    """
+    try:
+        data = base64.b64decode(b"".join(pem.split(b"-----")[2].split()), validate=True)
+    except (IndexError, binascii.Error):
+        return False
+    if len(data) < 4 or data[0] != 0x30:
+        return False
+    size = data[1] & 0x7F if data[1] & 0x80 else 0
+    length = int.from_bytes(data[2 : 2 + size], "big") if size else data[1]
+    return len(data) == 2 + size + length
+
+
 def _decrypt(path: Path, pem: bytes, passphrase: bytes) -> object:
     if b"ENCRYPTED PRIVATE KEY" not in pem:
         raise KeyDamaged(f"{path.name}: not an encrypted PKCS#8 key; restore it from its backup")
     try:
         return load_pem_private_key(pem, passphrase)
     except ValueError as error:
-        if "password" in str(error).lower():
+        if "password" in str(error).lower() or _is_whole(pem):
             raise WrongPassphrase(f"{path.name}: the passphrase does not open this key") from error
         raise KeyDamaged(f"{path.name}: damaged; restore it from its backup") from error
     except (TypeError, UnsupportedAlgorithm) as error:

@@ -15,7 +15,7 @@ from contract.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from converter.trust import folder
 from converter.trust.ceremony import read_pending
 from converter.trust.chain import SignedTrust
-from converter.trust.drafts import delegated, floor_of, needs
+from converter.trust.drafts import delegated, floor_of, named_roots, needs
 from converter.trust.metadata import public_key
 from converter.trust.names import names_of
 from converter.trust.public import known_keys
@@ -56,6 +56,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     they were made for."""
     pending: str | None
     warnings: list[str]
+    roots: dict[str, str]
+    """SHA-256 of each TLS root that `policy/ca` names -> whose it is."""
 
 
 def list_keys(directory: Path, now_ms: int) -> Listing:
@@ -77,6 +79,7 @@ def list_keys(directory: Path, now_ms: int) -> Listing:
         unused=unused,
         pending=pending.purpose if pending else None,
         warnings=[*_warnings(rows, now_ms, directory)],
+        roots=named_roots(trust.targets),
     )
 
 

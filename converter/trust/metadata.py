@@ -28,6 +28,7 @@ from contract.targets import (
     HUB_KEYS_TARGET,
     FamilyPolicy,
     HubKeys,
+    Policy,
     ReleaseCustom,
     custom_to_dict,
     encode_custom,
@@ -92,7 +93,7 @@ def delegate(targets: Targets, family: str, key: Key) -> None:
     set_policy(targets, policy_target(family), FamilyPolicy(min_counter=0))
 
 
-def set_policy(targets: Targets, name: str, policy: HubKeys | FamilyPolicy) -> None:
+def set_policy(targets: Targets, name: str, policy: Policy) -> None:
     """A policy is a target whose bytes are its own `custom`, so no device has to fetch it."""
     targets.targets[name] = _target(name, encode_custom(policy), custom_to_dict(policy))
 

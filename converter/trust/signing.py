@@ -81,8 +81,8 @@ def _sign(
     trust = folder.read_trust(keys)
     if manifest.family not in trust.families:
         raise FamilyUnknown(
-            f"no key for family {manifest.family}: run `outrider keys init --family"
-            f" {manifest.family}` on this folder"
+            f"no key for family {manifest.family}: run `outrider keys add {keys} {manifest.family}`"
+            " first"
         )
     signer = _signer(keys, trust, manifest.family, passphrase)
     current = published_or_own(trust, manifest.family, base)

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from contract.trust import SNAPSHOT, TIMESTAMP
+from fleet.rollouts.words import counted
 
 LOW_DISK_BYTES = 1 << 30
 DAY_MS = 86_400_000
@@ -111,18 +112,17 @@ def _devices(status: Mapping[str, Any]) -> list[str]:
     devices, found = status["devices"], []
     if devices["silent"]:
         found.append(
-            f"{devices['silent']} of {devices['enrolled']} devices are silent:"
-            " `outrider device list` shows which"
+            f"{_share(devices, 'silent', 'is', 'are')} silent: `outrider device list` shows which"
         )
     if devices["on_hold"]:
         found.append(
-            f"{devices['on_hold']} of {devices['enrolled']} devices on hold, after going back on"
-            " their own: `outrider device show NAME` says why"
+            f"{_share(devices, 'on_hold', 'is', 'are')} on hold, after going back without being"
+            " told to: `outrider device show NAME` says why"
         )
     if devices["ahead"]:
         found.append(
-            f"{devices['ahead']} of {devices['enrolled']} devices hold a newer assignment than this"
-            " hub has made, and refuse its older one. Restored from a backup? Roll out again, or"
+            f"{_share(devices, 'ahead', 'holds', 'hold')} a newer assignment than this hub has"
+            " made, which wins over its older one. Restored from a backup? Roll out again, or"
             " `outrider rollback`: the next assignment is newer"
         )
     recent = [row for row in status["rejected"] if row["last_at_ms"] > status["at_ms"] - DAY_MS]
@@ -133,6 +133,12 @@ def _devices(status: Mapping[str, Any]) -> list[str]:
             f" {total - 1} others since this hub was made"
         )
     return found
+
+
+def _share(devices: Mapping[str, int], which: str, one: str, many: str) -> str:
+    number = devices[which]
+    of = counted(devices["enrolled"], "device")
+    return f"{number} of {of} {one if number == 1 else many}"
 
 
 def day(at_ms: int) -> str:

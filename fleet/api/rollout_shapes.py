@@ -10,9 +10,19 @@ import msgspec
 
 from contract.deployments import FAILURES, Outcome
 from fleet.rollouts.comparison import MIN_CONTROL
+from fleet.rollouts.gates import soak_ends_ms
 from fleet.rollouts.loading import progress_of, spec_of
 from fleet.rollouts.starting import StartPlan
-from fleet.rollouts.views import UNTOUCHED, DeviceStatus, Progress, ReleaseRef, Status
+from fleet.rollouts.views import (
+    UNTOUCHED,
+    DeviceStatus,
+    DeviceView,
+    Kind,
+    Progress,
+    ReleaseRef,
+    RolloutView,
+    Status,
+)
 from fleet.rollouts.words import counted, words
 from fleet.storage.schema import Decision, Rollout, RolloutDevice
 
@@ -67,9 +77,27 @@ def rollout(
     }
 
 
-def devices(rows: Sequence[RolloutDevice]) -> dict[str, Any]:
-    """What the whole rollout shows beside its head."""
-    return {"devices": [_device(progress_of(row)) for row in rows]}
+def whole(
+    head: dict[str, Any], row: Rollout, rows: Sequence[RolloutDevice], now_ms: int
+) -> dict[str, Any]:
+    """The head with what only each device's row tells: the devices, and how long a wave soaks."""
+    progress = [progress_of(found) for found in rows]
+    view = RolloutView(
+        id=row.id,
+        kind=Kind(row.kind),
+        family=row.family,
+        release=ReleaseRef(row.target, row.digest),
+        spec=spec_of(row),
+        status=Status(row.status),
+        wave=row.wave,
+        devices=tuple(DeviceView(progress=each) for each in progress),
+    )
+    until_ms = soak_ends_ms(view, now_ms)
+    waves = [
+        wave | {"soak_until_ms": until_ms if wave["index"] == row.wave else None}
+        for wave in head["waves"]
+    ]
+    return head | {"waves": waves, "devices": [_device(each) for each in progress]}
 
 
 def counts(standings: Iterable[Standing]) -> dict[str, int]:
@@ -128,6 +156,7 @@ def _plan_words(found: StartPlan) -> list[str]:
         f"{release} would go to {counted(len(found.cohort), 'device')}: {steps} of them in all",
         f"each wave soaks {spec.soak_s} s; a device that is silent for {spec.deadline_s} s has"
         " timed out",
+        *_short_soak(found),
         f"{spec.abort_if} of those reached would {spec.on_failure.value} the rollout",
     ]
     if found.compares_with_control:
@@ -144,6 +173,17 @@ def _plan_words(found: StartPlan) -> list[str]:
     if found.conflict:
         lines.append(f"it would be refused now: {found.conflict}")
     return lines
+
+
+def _short_soak(found: StartPlan) -> list[str]:
+    """Measurements come once a report interval: a shorter soak ends before they are there."""
+    interval_s, soak_s = found.report_s, found.spec.soak_s
+    if interval_s is None or soak_s >= interval_s:
+        return []
+    return [
+        f"these devices report every {interval_s} s: a soak of {soak_s} s ends before a full"
+        " report of the new release is there, so little is compared"
+    ]
 
 
 def _timings(row: Rollout, firsts: Mapping[str, int]) -> dict[str, float | int | None]:

@@ -21,7 +21,7 @@ from fleet.rollouts.effects import Effects
 from fleet.rollouts.loading import find_rollout, rows_of
 from fleet.rollouts.rollback import roll_back
 from fleet.rollouts.starting import plan_start, start
-from fleet.rollouts.views import DeviceStatus
+from fleet.rollouts.views import DeviceStatus, Kind
 from fleet.storage.schema import Decision, Rollout, RolloutDevice
 
 router = APIRouter(tags=["rollouts"])
@@ -121,12 +121,15 @@ def abort(hub: Hub, who: Actor, rollout: RolloutId) -> dict[str, Any]:
 
 
 @router.post("/rollback", status_code=201)
-def rollback(body: RollbackBody, hub: Hub, who: Actor) -> dict[str, Any]:
-    """Give devices the release back that they had before."""
+def rollback(body: RollbackBody, response: Response, hub: Hub, who: Actor) -> dict[str, Any]:
+    """Give devices the release back that they had before; 200 when a rollout's end was enough."""
     with audited(hub, who, "rollback", body.family) as detail:
         detail["selector"] = body.selector
         detail["rollout"] = rollout = roll_back(hub, body.family, body.selector, who)
-    return _show(hub, rollout)
+    shown = _show(hub, rollout)
+    if shown["kind"] != Kind.ROLLBACK.value:
+        response.status_code = 200
+    return shown
 
 
 def _steered(hub: HubServices, rollout: str, effects: Effects) -> dict[str, Any]:
@@ -136,7 +139,8 @@ def _steered(hub: HubServices, rollout: str, effects: Effects) -> dict[str, Any]
 def _show(hub: HubServices, rollout: str) -> dict[str, Any]:
     with hub.storage.reading() as session:
         row = find_rollout(session, rollout)
-        return _heads(session, [row])[row.id] | shapes.devices(rows_of(session, row.id))
+        head = _heads(session, [row])[row.id]
+        return shapes.whole(head, row, rows_of(session, row.id), hub.clock())
 
 
 def _heads(session: Session, rows: Sequence[Rollout]) -> dict[str, dict[str, Any]]:

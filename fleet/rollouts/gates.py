@@ -24,6 +24,7 @@ from fleet.rollouts.views import (
     DeviceView,
     Progress,
     RolloutView,
+    Status,
 )
 from fleet.rollouts.words import counted
 
@@ -67,7 +68,7 @@ def judge(view: RolloutView, now_ms: int) -> Gate:
     wave = tally(view, [d for d in view.devices if d.progress.wave == view.wave])
     reached = tally(view, view.devices)
     comparison = compare(view.devices, spec.probation)
-    needed = max(1, wave.reached - threshold.allowed(wave.reached)) if wave.reached else 0
+    needed = _needed(wave, threshold)
     verdict, reason = _verdict(view, now_ms, threshold, wave, reached, needed, comparison)
     return Gate(verdict, reason, _evidence(view, wave, reached, needed, comparison, threshold))
 
@@ -89,6 +90,18 @@ def tally(view: RolloutView, devices: Sequence[DeviceView]) -> Tally:
         pending=sum(p.status in UNDER_WAY for p in counted),
         superseded=superseded,
     )
+
+
+def soak_ends_ms(view: RolloutView, now_ms: int) -> int | None:
+    """Until when the wave under way soaks; None when it does not."""
+    if view.status is not Status.RUNNING:
+        return None
+    wave = tally(view, [d for d in view.devices if d.progress.wave == view.wave])
+    needed = _needed(wave, parse_threshold(view.spec.abort_if))
+    if not needed or len(wave.succeeded) < needed:
+        return None
+    ends_ms = _soak_ends(view, wave, needed)
+    return ends_ms if ends_ms > now_ms else None
 
 
 def _verdict(
@@ -156,7 +169,7 @@ def _not_enough(wave: Tally, needed: int) -> tuple[Verdict, str]:
 
 def _waits(view: RolloutView, now_ms: int, wave: Tally, needed: int) -> str:
     """What a wave with enough successes still waits for, or nothing."""
-    left_s = (_enough_since(wave, needed) + view.spec.soak_s * 1_000 - now_ms) / 1_000
+    left_s = (_soak_ends(view, wave, needed) - now_ms) / 1_000
     if needed and left_s > 0:
         return f"soaking for another {left_s:.0f} s"
     if not view.reports_counted:
@@ -166,10 +179,15 @@ def _waits(view: RolloutView, now_ms: int, wave: Tally, needed: int) -> str:
     return ""
 
 
-def _enough_since(wave: Tally, needed: int) -> int:
-    """When the last of the needed successes came."""
+def _needed(wave: Tally, threshold: Threshold) -> int:
+    """Successes without which the wave does not pass."""
+    return max(1, wave.reached - threshold.allowed(wave.reached)) if wave.reached else 0
+
+
+def _soak_ends(view: RolloutView, wave: Tally, needed: int) -> int:
+    """The soak begins with the last of the needed successes."""
     times = sorted(p.finished_at_ms or 0 for p in wave.succeeded)
-    return times[needed - 1] if needed else 0
+    return (times[needed - 1] if needed else 0) + view.spec.soak_s * 1_000
 
 
 def _is_done(progress: Progress) -> bool:

@@ -2,7 +2,8 @@
 
 The release that is left is the one that was rolled out last, among those that the devices hold;
 devices that hold another one stay as they are. Open rollouts of the family on those devices are
-aborted by it: a rollback must not wait for what it is to undo.
+aborted by it: a rollback must not wait for what it is to undo. Where such a rollout has reached
+nobody yet, or only devices that had nothing before, ending it is all that there is to do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from fleet.rollouts.loading import family_state, open_rollouts, rows_of, subject
 from fleet.rollouts.saving import record
 from fleet.rollouts.selectors import parse_selector
 from fleet.rollouts.starting import next_id
-from fleet.rollouts.views import DeviceStatus, Excluded, Kind, ReleaseRef, Spec, Status
+from fleet.rollouts.views import (
+    UNTOUCHED,
+    DeviceStatus,
+    Excluded,
+    Kind,
+    ReleaseRef,
+    Spec,
+    Status,
+)
 from fleet.rollouts.words import counted
 from fleet.storage.schema import AssignedFamily, Device, Release, Rollout, RolloutDevice
 
@@ -43,21 +52,30 @@ class _Holder:
 
 
 def roll_back(hub: HubServices, family: str, selector: str, actor: str) -> str:
-    """Start a rollback; returns its id. Raises `NothingToRollBack` or `InvalidSelector`."""
+    """Start a rollback, or only abort the open rollout that it would undo; returns either's id.
+
+    Raises `NothingToRollBack` or `InvalidSelector`.
+    """
     try:
         check_id(family, "family")
     except InvalidId as error:
         raise InvalidRollout(str(error)) from error
     now_ms = hub.clock()
     with hub.storage.session() as session:
+        going_out = _going_out(session, family, selector)
+        if going_out and not any(reached for _, reached in going_out):
+            return _abort_only(hub, session, going_out, actor, "which had reached no device yet")
         holding = _holding(session, family, selector)
-        left = _left(session, family, {digest for _, digest in holding})
+        left = _left(session, family, selector, {digest for _, digest in holding})
         holders = [
             _Holder(device, digest, _previous(session, device, family, digest))
             for device, digest in holding
             if digest == left.digest
         ]
         going = {h.device.name: h for h in holders if h.previous is not None}
+        if not going and going_out:
+            why = "as nothing was served before that devices could go back to"
+            return _abort_only(hub, session, going_out, actor, why)
         if not going:
             raise NothingToRollBack(
                 f"no device that {selector!r} names had another release of {family} before"
@@ -72,6 +90,34 @@ def roll_back(hub: HubServices, family: str, selector: str, actor: str) -> str:
             give_back(session, rollout, row, now_ms)
     hub.link.wake()
     return rollout.id
+
+
+def _going_out(session: Session, family: str, selector: str) -> list[tuple[Rollout, bool]]:
+    """Rollouts of the family that go on over matching devices, and whether they reached any."""
+    parsed, found = parse_selector(selector), []
+    for rollout in open_rollouts(session, family):
+        if Status(rollout.status) is Status.REVERTING:
+            continue
+        members = (
+            select(Device, RolloutDevice.status)
+            .join(RolloutDevice, RolloutDevice.device == Device.name)
+            .where(RolloutDevice.rollout == rollout.id)
+        )
+        stand = {s for device, s in session.execute(members) if parsed.matches(subject_of(device))}
+        if stand:
+            found.append((rollout, any(DeviceStatus(s) not in UNTOUCHED for s in stand)))
+    return found
+
+
+def _abort_only(
+    hub: HubServices, session: Session, rollouts: list[tuple[Rollout, bool]], actor: str, why: str
+) -> str:
+    """All of them; the id of the first, whose reason names the others."""
+    first, *others = [rollout for rollout, _ in rollouts]
+    also = f" (with it: {', '.join(other.id for other in others)})" if others else ""
+    for rollout in (first, *others):
+        abort_in(hub, session, rollout, f"{actor} rolled {rollout.target} back, {why}{also}")
+    return first.id
 
 
 def _holding(session: Session, family: str, selector: str) -> list[tuple[Device, str]]:
@@ -92,8 +138,11 @@ def _holding(session: Session, family: str, selector: str) -> list[tuple[Device,
     return found
 
 
-def _left(session: Session, family: str, held: set[str]) -> Release:
+def _left(session: Session, family: str, selector: str, held: set[str]) -> Release:
     """Of the releases that are held, the one that was rolled out last."""
+    if not held:
+        who = "nobody" if selector.strip() == "all" else f"no device that {selector!r} names"
+        raise NothingToRollBack(f"{who} serves {family}")
     wanted = (
         select(Release)
         .join(Rollout, Rollout.target == Release.target)

@@ -40,6 +40,8 @@ from fleet.storage.schema import Device, Release, Rollout, RolloutDevice, Stored
 LOOK_BACK_MS = 86_400_000
 """Reports this old at most tell what a device did under its previous release."""
 MAX_EXCLUDED = 1_000
+NEWEST_REPORTS = 500
+"""So many tell how often devices report."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class StartPlan:
     cohort: tuple[str, ...]
     spec: Spec
     conflict: str | None
+    report_s: int | None = None
+    """How often the cohort's devices report, as far as their last reports tell."""
 
     @property
     def waves(self) -> list[list[str]]:
@@ -106,6 +110,7 @@ def plan_start(session: Session, request: StartRequest) -> StartPlan:
         cohort=cohort,
         spec=spec,
         conflict=conflict(session, release.family, cohort),
+        report_s=_report_interval_s(session, cohort),
     )
 
 
@@ -165,6 +170,15 @@ def look_back(session: Session, now_ms: int) -> int:
         .limit(1)
     )
     return session.scalar(old) or 0
+
+
+def _report_interval_s(session: Session, cohort: Sequence[str]) -> int | None:
+    """The longest window among the newest reports: one that was asked for or cut is shorter."""
+    wanted = select(StoredReport.device, StoredReport.window_ms).order_by(StoredReport.id.desc())
+    members = set(cohort)
+    newest = session.execute(wanted.limit(NEWEST_REPORTS))
+    windows = [window_ms for device, window_ms in newest if device in members]
+    return round(max(windows) / 1_000) if windows else None
 
 
 def why_unfit(device: Device, release: Release, manifest: Manifest) -> str | None:

@@ -34,7 +34,7 @@ from fleet.trust import freshness, online
 from fleet.trust.acceptance import adopt, merge, require_listed
 from fleet.trust.directory import Trust, exclusive, read_fresh, read_trust
 from fleet.trust.errors import OnlineKeysDamaged, TrustForAnotherHub, TrustRefused
-from fleet.trust.verification import named_keys, require_this_hub
+from fleet.trust.verification import named_keys, require_own_root, require_this_hub
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,12 @@ class Accepted:
 class Repository:
     """The TUF directory `tuf/` and, beside it unless said otherwise, the folder `keys/`."""
 
-    def __init__(self, directory: Path, keys: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, keys: Path | None = None, root_file: Path | None = None
+    ) -> None:
+        """`root_file`: the TLS root that the hub's servers stand under, where there are any."""
         self.directory = directory
+        self._root_file = root_file
         self.keys = keys if keys is not None else directory.parent / "keys"
 
     def create_online_keys(self) -> list[str]:
@@ -95,6 +99,7 @@ class Repository:
                 self._promote(current)
             trust = merge(current, offered)
             self._require_ours(trust)
+            self._require_reachable(trust)
             tuf_directory.write_trust(self.directory, trust)
             self._promote(trust)
         return _versions(trust)
@@ -109,6 +114,7 @@ class Repository:
         with exclusive(self.directory):
             trust = adopt(self._trust(), trust_files, manifest, manifest_bytes)
             require_this_hub(trust.root, trust.targets.signed, self.hub_public_keys())
+            self._require_reachable(trust)
             tuf_directory.write_trust(self.directory, trust)
         file = trust.families[manifest.family]
         custom = require_listed(file, manifest, manifest_bytes)
@@ -213,6 +219,11 @@ class Repository:
             with suppress(TrustForAnotherHub):
                 return require_this_hub(trust.root, trust.targets.signed, next_keys)
         return require_this_hub(trust.root, trust.targets.signed, self.hub_public_keys())
+
+    def _require_reachable(self, trust: Trust) -> None:
+        """Raises `TrustRefused` when `policy/ca` would part every device from this hub."""
+        if self._root_file is not None:
+            require_own_root(trust.targets.signed, self._root_file.read_bytes())
 
     def _promote(self, trust: Trust) -> None:
         if self.new_keys_wait():

@@ -22,8 +22,10 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization import DeserializationError
 
+from contract.authorities import names_root, read_ca_policy
 from contract.errors import ContractError
 from contract.targets import (
+    CA_TARGET,
     HUB_KEYS_TARGET,
     FamilyPolicy,
     HubKeys,
@@ -88,6 +90,8 @@ def read_targets(root: Root, name: str, data: bytes) -> Targets:
         custom_from_dict(HubKeys, _target(targets, HUB_KEYS_TARGET, name).custom, HUB_KEYS_TARGET)
         for policy in map(policy_target, roles):
             custom_from_dict(FamilyPolicy, _target(targets, policy, name).custom, policy)
+        if CA_TARGET in targets.targets:
+            read_ca_policy(targets.targets[CA_TARGET].custom)
     except ContractError as error:
         raise TrustRefused(f"{name}: {error}") from error
     return targets
@@ -140,6 +144,22 @@ def require_this_hub(root: Root, targets: Targets, hub: HubPublicKeys) -> None:
             )
     if hub.assignment not in named[ASSIGNMENT]:
         raise TrustForAnotherHub("policy/hub-keys does not list this hub's assignment key")
+
+
+def require_own_root(targets: Targets, root_pem: bytes) -> None:
+    """Raises `TrustRefused` when devices would no longer trust the root that this hub serves under:
+    every device would be cut off, and could not even be told."""
+    if CA_TARGET not in targets.targets:
+        return
+    try:
+        named = names_root(read_ca_policy(targets.targets[CA_TARGET].custom), root_pem)
+    except ContractError as error:
+        raise TrustRefused(str(error)) from error
+    if not named:
+        raise TrustRefused(
+            f"{CA_TARGET} does not name the root of this hub, so every device would leave it: run"
+            " `outrider keys ca` with this hub's root.crt too"
+        )
 
 
 def _parse(kind: type[S], name: str, data: bytes) -> Metadata[S]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,7 @@ def run(
         int | None, typer.Option(min=0, max=65_535, help="For inference, on loopback; 0: any free.")
     ] = None,
 ) -> None:
-    """Run the device's daemon in the foreground, as its systemd unit does.
+    """Run the daemon in the foreground, as its unit does.
 
     \b
     Example:
@@ -92,12 +93,36 @@ def status(state: State = None, json: Json = False) -> None:
         print_json(found)
         return
     families: dict[str, dict[str, Any]] = found.pop("families", {})
-    print_fields({k: v for k, v in found.items() if not isinstance(v, dict | list)})
+    print_fields(dict(_fields(found)))
+    for warning in certificate_warnings(found):
+        say(f"warning: {warning}")
     print_table(
         ("family", "phase", "serving", "digest", "good", "last result"),
         [_family_row(name, family) for name, family in sorted(families.items())],
         "no model is assigned to this device yet",
     )
+
+
+def certificate_warnings(found: dict[str, Any]) -> Iterator[str]:
+    """A device renews its certificate when two thirds are over: later than that is worth a look."""
+    begins_ms, ends_ms = found.get("certificate_begins_ms"), found.get("certificate_ends_ms")
+    if begins_ms is None or ends_ms is None:
+        return
+    now_ms = found["at_ms"]
+    why = found.get("renewal_error") or "no renewal has failed yet"
+    if now_ms >= ends_ms:
+        yield f"the certificate ended on {when(ends_ms)}, and the hub lets nobody in with it: {why}"
+    elif now_ms >= ends_ms - (ends_ms - begins_ms) // 3:
+        yield f"the certificate ends on {when(ends_ms)} and was due to be renewed: {why}"
+
+
+def _fields(found: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """What is one value; times as dates, under names without their unit."""
+    for name, value in found.items():
+        if name.endswith("_ms") and isinstance(value, int):
+            yield name.removesuffix("_ms"), when(value)
+        elif not isinstance(value, dict | list):
+            yield name, value
 
 
 def _family_row(name: str, family: dict[str, Any]) -> tuple[object, ...]:

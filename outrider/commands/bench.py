@@ -34,7 +34,7 @@ def bench(
     ] = 1,
     json: Json = False,
 ) -> None:
-    """Measure a bundle's variants on this machine: latency, memory, agreement.
+    """Measure a bundle's variants here: latency, memory, agreement.
 
     Each variant runs in a process of its own: one sample a call, the first call and the warm-up
     apart. Agreement is with the golden samples: the answers that the variant gave when it was

@@ -90,7 +90,7 @@ def convert(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Quantise a trained model to int8, measure what that cost, and write a bundle.
+    """Quantise a trained model to int8, measured, as a bundle.
 
     Samples are an .npz with one array a model input, named like it, samples first; or, for a model
     of one input, an .npy, a .csv, or a folder of PNG, JPEG or WAV files. Labels are `labels` of the

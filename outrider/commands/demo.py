@@ -26,7 +26,9 @@ def demo(
         "demo-report"
     ),
 ) -> None:
-    """Show the whole path on real parts: hub, broker, devices, releases, attacks, crashes.
+    """Show the whole path: hub, devices, attacks, crashes.
+
+    On real parts, from an empty folder to a report with every figure measured in this run.
 
     \b
     Example:

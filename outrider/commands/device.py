@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from outrider.commands.options import Config, Json, connect, group
 from outrider.errors import CommandFailed
 from outrider.pages import every_item
-from outrider.terminal import print_fields, print_json, print_table, say, short, when
+from outrider.terminal import minute, print_fields, print_json, print_table, say, short, when
 
 device = group("device", "The fleet's devices.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The device's name.")]
@@ -42,7 +43,7 @@ def show_all(
                 found["device_class"],
                 found["status"],
                 "yes" if found["alive"] else "no",
-                when(found["last_seen_ms"]),
+                minute(found["last_seen_ms"]),
                 ", ".join(_serves(found)) or "-",
             )
             for found in devices
@@ -53,7 +54,7 @@ def show_all(
 
 @device.command("show")
 def show(name: Name, config: Config = None, json: Json = False) -> None:
-    """Show one device: hardware, what it serves, what it was told, how that went.
+    """Show one device: hardware, what it serves, how that went.
 
     \b
     Example:
@@ -100,14 +101,22 @@ def remove(
     Example:
         outrider device remove cam-1
     """
-    if not yes and not typer.confirm(f"Revoke {name}? It would have to enrol again", err=True):
-        raise CommandFailed("nothing was removed")
     with connect(config) as hub:
+        hub.get(f"devices/{name}")  # a name that nobody has is refused before anything is asked
+        if not yes:
+            _ask(name)
         answer = hub.delete(f"devices/{name}")
     if json:
         print_json(answer)
     else:
         say(f"{name} is revoked")
+
+
+def _ask(name: str) -> None:
+    if not sys.stdin.isatty():
+        raise CommandFailed(f"nobody is here to confirm that {name} is revoked: give --yes")
+    if not typer.confirm(f"Revoke {name}? It would have to enrol again", err=True):
+        raise CommandFailed("nothing was removed")
 
 
 def _serves(found: dict[str, Any]) -> list[str]:

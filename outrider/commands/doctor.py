@@ -17,7 +17,7 @@ from outrider.commands.options import Config, Json, connect
 from outrider.errors import CommandFailed
 from outrider.operator import operator_path
 from outrider.settings import read_environment
-from outrider.terminal import OUT, print_json
+from outrider.terminal import OUT, counted, print_json
 
 PARTS = {
     "converter": ("onnx", "onnxruntime", "numpy", "tuf"),
@@ -25,6 +25,7 @@ PARTS = {
     "hub": ("fastapi", "sqlalchemy", "alembic", "paho.mqtt", "tuf", "uvicorn"),
     "demo": ("matplotlib", "sklearn", "tritonclient"),
 }
+SERVER_ANSWERS_S = 5.0
 MARKS = {"ok": "green", "absent": "dim", "warning": "yellow", "failed": "red"}
 
 
@@ -43,7 +44,7 @@ def doctor(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Check this machine: Python, installed parts, broker, the hub's health, the device's.
+    """Check this machine, the hub's health and the device's.
 
     Exit code 1 when something that is set up does not work.
 
@@ -52,7 +53,8 @@ def doctor(
         outrider doctor
     """
     directory = state or read_environment().agent_state
-    findings = [*_machine(), *_hub(operator_path(config)), *_device(directory)]
+    named = config is not None
+    findings = [*_machine(), *_hub(operator_path(config), named=named), *_device(directory)]
     if json:
         print_json([finding._asdict() for finding in findings])
     else:
@@ -88,9 +90,11 @@ def _mosquitto() -> Finding:
         return Finding("broker", "absent", one_line(error))
 
 
-def _hub(path: Path) -> Iterator[Finding]:
+def _hub(path: Path, *, named: bool) -> Iterator[Finding]:
+    """A configuration that was named is one that should be there."""
     if not path.exists():
-        yield Finding("hub", "absent", f"no operator configuration at {path}")
+        verdict = "failed" if named else "absent"
+        yield Finding("hub", verdict, f"no operator configuration at {path}")
         return
     try:
         with connect(path) as hub:
@@ -99,9 +103,8 @@ def _hub(path: Path) -> Iterator[Finding]:
         yield Finding("hub", "failed", one_line(error))
         return
     devices = status["devices"]
-    counts = (
-        f"{devices['alive']} of {devices['enrolled']} devices alive, {status['releases']} releases"
-    )
+    enrolled = counted(devices["enrolled"], "device")
+    counts = f"{devices['alive']} of {enrolled} alive, {counted(status['releases'], 'release')}"
     yield Finding("hub", "ok", f"{status['hub']} {status['version']}: {counts}")
     for problem in status["problems"]:
         yield Finding("hub", "warning", problem)
@@ -127,6 +130,26 @@ def _device(directory: Path) -> Iterator[Finding]:
         yield Finding("device", "failed", one_line(error))
         return
     yield Finding("device", "ok", f"{status.get('device')}: the daemon runs")
+    yield _inference(directory, str(status.get("server", "")))
+
+
+def _inference(directory: Path, told: str) -> Finding:
+    """Asks the server itself: the daemon sees only one that it started."""
+    from agent.errors import DeviceError
+    from agent.serving.client import ServerClient
+    from agent.serving.protocol import control_socket
+
+    try:
+        ServerClient(control_socket(directory), timeout_s=SERVER_ANSWERS_S).status()
+    except DeviceError as error:
+        if isinstance(error.__cause__, PermissionError):
+            detail = f"the daemon says: {told}; ask as the user that owns {directory} to be sure"
+            verdict = "failed" if told.startswith("down") else "warning"
+            return Finding("inference", verdict, detail)
+        said = f" (the daemon says: {told})" if told.startswith("down") else ""
+        where = "`journalctl -u outrider-inference`, or the daemon's log"
+        return Finding("inference", "failed", f"{one_line(error)}{said}: see {where}")
+    return Finding("inference", "ok", "the server answers")
 
 
 def _installed(module: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json as jsonlib
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from outrider.commands.options import Config, Json, connect
 from outrider.durations import parse_duration
 from outrider.errors import CommandFailed
 from outrider.operator import write_private
-from outrider.terminal import note, print_json, print_table, say, when
+from outrider.terminal import counted, minute, note, print_json, print_table, say, when
 
 MAX_AT_ONCE = 10_000
 MAX_CSV_BYTES = 4 << 20
@@ -76,7 +77,9 @@ def add(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Expect a device, and write the file with which it enrols, once; or a folder of such files.
+    """Expect a device, and write the file with which it enrols.
+
+    The file works once. For several devices it is a folder of such files.
 
     \b
     Example:
@@ -100,6 +103,7 @@ def add(
         _make_folder(folder, [path for path, _ in jobs])
     for path, _ in jobs:
         _require_free(path)
+    _require_writable({path.absolute().parent for path, _ in jobs})
     with connect(config) as hub:
         done = _add_all(hub, jobs, replace, _seconds(valid))
     if json:
@@ -112,7 +116,7 @@ def add(
 
 @device.command("pending")
 def pending(config: Config = None, json: Json = False) -> None:
-    """List the machines that ask to enrol and wait for an operator's word.
+    """List the machines that wait for an operator's word.
 
     \b
     Example:
@@ -131,7 +135,7 @@ def pending(config: Config = None, json: Json = False) -> None:
                 each["claims"]["host"],
                 each["claims"]["model"],
                 each["claims"]["serial"],
-                when(each["asked_at_ms"]),
+                minute(each["asked_at_ms"]),
                 "yes" if each["approved"] else "no",
                 each["key_id"],
             )
@@ -203,7 +207,7 @@ def _add_all(
             file = hub.post("devices", body)
         except CommandFailed:
             if done:
-                note(f"{len(done)} of {len(jobs)} devices were added before this one")
+                note(f"{len(done)} of {counted(len(jobs), 'device')} added before this one")
             raise
         write_private(path, jsonlib.dumps(file, indent=1).encode() + b"\n")
         done.append(
@@ -265,6 +269,17 @@ def _require_free(path: Path) -> None:
         raise CommandFailed(f"{path} exists already: delete it, or name another with -o")
     if not path.absolute().parent.is_dir():
         raise CommandFailed(f"{path.absolute().parent}: no such directory; nothing was added")
+
+
+def _require_writable(folders: set[Path]) -> None:
+    """Tried, not asked: rights are not all that can be in the way."""
+    for folder in folders:
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise CommandFailed(
+                f"cannot write to {folder}: {error.strerror}; nothing was added"
+            ) from error
 
 
 def _seconds(text: str) -> int:

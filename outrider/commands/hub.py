@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from outrider.boundary import require
+from outrider.client import HubClient
 from outrider.commands.options import Config, Json, connect, group
-from outrider.errors import CommandFailed
+from outrider.errors import CommandFailed, HubRefused
 from outrider.operator import OperatorConfig, operator_path, write_operator
 from outrider.terminal import note, print_fields, print_json, say, short
 
@@ -37,10 +38,10 @@ def init(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Make a hub: its certificates, online keys, database, and this account's operator token.
+    """Make a hub: its certificates, keys and database.
 
-    The token is printed once. The operator configuration is written so that the other commands
-    find the hub.
+    It makes an operator's token for this account, too, which is printed once. The operator
+    configuration is written so that the other commands find the hub.
 
     \b
     Example:
@@ -93,10 +94,11 @@ def serve(
 
 @hub.command("new-keys")
 def new_keys(directory: Directory, json: Json = False) -> None:
-    """Make new online keys (snapshot, timestamp, assignment) beside the present ones.
+    """Make new online keys beside the present ones.
 
-    The hub goes on with the present ones until a trust file that names the new ones is published;
-    then the old ones are gone. Called again before that, it makes nothing new.
+    Those for snapshot, timestamp and assignments. The hub goes on with the present ones until a
+    trust file that names the new ones is published; then the old ones are gone. Called again before
+    that, it makes nothing new.
 
     \b
     Example:
@@ -122,7 +124,7 @@ def publish(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Give the hub a signed bundle to roll out, or the trust file that the offline keys signed.
+    """Give the hub a signed bundle, or the keys' trust file.
 
     \b
     Example:
@@ -132,9 +134,9 @@ def publish(
     trust = _is_trust_file(file)
     with connect(config) as client:
         if trust:
-            answer = client.upload("trust", file, "application/json")
+            answer = _upload(client, "trust", file, "application/json", "trust.json")
         else:
-            answer = client.upload("releases", file, "application/zip")
+            answer = _upload(client, "releases", file, "application/zip", "bundle")
     if json:
         print_json(answer)
     elif trust:
@@ -143,6 +145,18 @@ def publish(
         family, _, version = answer["target"].partition("/")
         say(f"{family}:{version} published, digest {short(answer['digest'])}")
         note(f"Next: outrider rollout start {family}:{version} --to all --waves 5%,25%,100%")
+
+
+def _upload(client: HubClient, path: str, file: Path, media_type: str, known_as: str) -> Any:
+    """The hub knows what is uploaded by another name than the person who reads the refusal."""
+    try:
+        return client.upload(path, file, media_type)
+    except HubRefused as error:
+        said = str(error)
+        if not said.startswith((f"{known_as} ", f"{known_as}: ")):
+            raise
+        renamed = file.name + said.removeprefix(known_as)
+        raise HubRefused(error.status, error.code, renamed) from error
 
 
 def _is_trust_file(path: Path) -> bool:

@@ -21,7 +21,7 @@ def inspect(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what a bundle holds: variants, measured evidence, the gate, signatures.
+    """Show what a bundle holds: variants, evidence, signatures.
 
     Every digest is checked; signatures are listed, and believed by the hub and the devices only.
     The page of --html is drawn anew from the bundle's figures, so that a bundle of unknown origin

@@ -1,4 +1,4 @@
-"""`outrider keys add|rotate|renew|revoke`: changes to who may sign what, and until when."""
+"""`outrider keys add|rotate|renew|ca|revoke`: changes to who may sign what, and until when."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from outrider.commands.key_files import (
     published,
     read_hub_keys,
     read_public,
+    read_roots,
     show_change,
 )
 from outrider.commands.options import Config, Json, PassphraseFile
@@ -92,7 +93,9 @@ def rotate(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Replace keys: of root or targets by name, a family's, or the hub's own (`online`).
+    """Replace keys: of root, targets, a family, or the hub.
+
+    Those of root and targets are named; the hub's own are `online`.
 
     After a hub was broken into, `online` gives the fleet back: devices drop the old keys, the
     numbers that a thief ran up, and the time that he pushed ahead.
@@ -144,7 +147,7 @@ def renew(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Sign roles for another term before they expire, and raise families' floors.
+    """Sign roles for another term, and raise families' floors.
 
     \b
     Example:
@@ -164,6 +167,33 @@ def renew(
     passphrase = asked_once(passphrase_file, directory, new=False)
     change = sign_again(directory, chosen, floors, known, passphrase, at_ms)
     show_change(change, directory, json)
+
+
+def ca(
+    directory: Directory,
+    root: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE", help="A root certificate, PEM. Repeatable: up to 4."),
+    ],
+    passphrase_file: PassphraseFile = None,
+    json: Json = False,
+) -> None:
+    """Say which root certificates devices trust for TLS: exactly those given.
+
+    A rotation takes two of these: old and new together, and when every device has followed and the
+    servers show the new one, the new one alone. A targets key signs.
+
+    \b
+    Example:
+        outrider keys ca keys --root old-root.crt --root new-root.crt
+        outrider keys ca keys --root new-root.crt
+    """
+    require("converter", "tuf", "securesystemslib")
+    from converter.trust.custody import replace_roots
+
+    roots = read_roots(root)
+    passphrase = asked_once(passphrase_file, directory, new=False)
+    show_change(replace_roots(directory, roots, passphrase, now_ms()), directory, json)
 
 
 def revoke(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from converter.trust.public import NamedKey
 
 MAX_PUBLIC_KEYS_BYTES = 65_536
+MAX_ROOT_FILE_BYTES = 16_384
 
 
 def now_ms() -> int:
@@ -35,14 +36,33 @@ def asked_once(file: Path | None, directory: Path, *, new: bool) -> Callable[[],
 
 
 def read_hub_keys(path: Path) -> HubPublicKeys:
-    """`hub-keys.json`, which is never long."""
+    """`hub-keys.json`, which is never long; an error names the file that was given."""
+    from contract.errors import MalformedTrust
     from contract.trust import decode_hub_public_keys
 
     with path.open("rb") as file:
         data = file.read(MAX_PUBLIC_KEYS_BYTES + 1)
     if len(data) > MAX_PUBLIC_KEYS_BYTES:
         raise CommandFailed(f"{path} is too long to be hub-keys.json")
-    return decode_hub_public_keys(data)
+    try:
+        return decode_hub_public_keys(data)
+    except MalformedTrust as error:
+        said = str(error).removeprefix("hub-keys.json").removeprefix(":").strip()
+        raise CommandFailed(f"{path} is no hub-keys.json: {said}") from error
+
+
+def read_roots(paths: list[Path]) -> list[bytes]:
+    """Root certificates; a private key in one of the files would end up at every device."""
+    found = []
+    for path in paths:
+        with path.open("rb") as file:
+            data = file.read(MAX_ROOT_FILE_BYTES + 1)
+        if len(data) > MAX_ROOT_FILE_BYTES:
+            raise CommandFailed(f"{path} is too long to be a root certificate")
+        if b"PRIVATE KEY" in data:
+            raise CommandFailed(f"{path} holds a private key: give the certificate alone")
+        found.append(data)
+    return found
 
 
 def read_public(paths: list[Path] | None) -> list[NamedKey]:

@@ -17,7 +17,7 @@ from outrider.terminal import note, print_fields, print_json, print_table, say, 
 
 
 def list_(directory: Directory, json: Json = False) -> None:
-    """Show roles, their keys, thresholds and expiries, who holds what, and what is due.
+    """Show roles, keys, expiries, holders, and what is due.
 
     \b
     Example:
@@ -44,6 +44,8 @@ def list_(directory: Directory, json: Json = False) -> None:
         for first, key in zip([True] + [False] * len(row.keys), row.keys, strict=False)
     ]
     print_table(("role", "needs", "expires", "key", "id", "holder", "here"), rows, "no keys")
+    for digest, name in found.roots.items():
+        say(f"devices trust the TLS root {name} (SHA-256 {digest})")
     if found.unused:
         say(f"nobody trusts {', '.join(found.unused)}: destroy it, unless a change is under way")
     if found.pending:
@@ -59,8 +61,9 @@ def make(
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Make a key in a folder of its holder's own, under a passphrase that nobody else knows.
+    """Make a key in a folder of its holder's own.
 
+    It stands under a passphrase that nobody else knows.
     Its public file goes to whoever keeps the root folder, for `outrider keys add --public` or
     `outrider keys rotate --public`. The private key never leaves DIR.
 
@@ -92,7 +95,7 @@ def export_request(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write the change that waits for signatures to a file, for the next key holder.
+    """Write the change that waits, for the next holder.
 
     \b
     Example:
@@ -128,8 +131,9 @@ def sign_request(
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Add your signatures to a request, or bring a signed one back to the folder that made it.
+    """Add your signatures to a request, or bring one back.
 
+    A signed one comes back to the folder that made it.
     Says what would change, found by comparing with what is in force. The folder that sees the last
     signature puts the change in force and writes trust.json for `outrider publish`.
 

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from outrider.boundary import require
-from outrider.commands.key_changes import add, renew, revoke, rotate
+from outrider.commands.key_changes import add, ca, renew, revoke, rotate
 from outrider.commands.key_files import now_ms, published, read_hub_keys
 from outrider.commands.key_requests import export_request, list_, make, sign_request
 from outrider.commands.options import Config, Json, PassphraseFile, group
@@ -21,6 +21,7 @@ keys.command("list")(list_)
 keys.command("add")(add)
 keys.command("rotate")(rotate)
 keys.command("renew")(renew)
+keys.command("ca")(ca)
 keys.command("revoke")(revoke)
 keys.command("make")(make)
 keys.command("export-request")(export_request)
@@ -40,10 +41,11 @@ def init(
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Make the offline keys, encrypted under a passphrase, and sign the first trust file.
+    """Make the offline keys, and sign the first trust file.
 
-    Root is 2 of 3 keys, targets 1 of 2, and each model family has a key of its own. Called again,
-    it finishes what was cut short. The trust file holds nothing secret.
+    They are encrypted under a passphrase. Root is 2 of 3 keys, targets 1 of 2, and each model
+    family has a key of its own. Called again, it finishes what was cut short. The trust file holds
+    nothing secret.
 
     \b
     Example:
@@ -82,7 +84,7 @@ def sign(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Sign a bundle with its family's key, so that devices will take it.
+    """Sign a bundle with its family's key, so that devices take it.
 
     Builds on the newest signed metadata of the family: that in the keys' folder, or the hub's where
     it can be reached and is newer.

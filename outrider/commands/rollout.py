@@ -21,7 +21,7 @@ from outrider.commands.rollout_text import (
 )
 from outrider.durations import parse_duration
 from outrider.pages import every_item
-from outrider.terminal import ERR, OUT, note, print_json, print_table, say
+from outrider.terminal import ERR, OUT, counted, note, print_json, print_table, say
 
 rollout = group("rollout", "Roll a release out wave by wave, watch it, stop it.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="The rollout, as `rollout list` names it.")]
@@ -94,7 +94,7 @@ def start(
     elif dry_run:
         print_plan(answer)
     else:
-        say(f"rollout {answer['id']} started: {answer['counts']['total']} devices")
+        say(f"rollout {answer['id']} started: {counted(answer['counts']['total'], 'device')}")
         note(f"Next: outrider rollout watch {answer['id']}")
 
 
@@ -171,7 +171,7 @@ def watch(id: Id, config: Config = None, json: Json = False) -> None:
 
 @rollout.command("why")
 def why(id: Id, config: Config = None, json: Json = False) -> None:
-    """Tell why a rollout went as it did: each decision, with the evidence that it saw.
+    """Tell each decision of a rollout, with the evidence it saw.
 
     \b
     Example:
@@ -233,7 +233,10 @@ def rollback(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Take every device back to the release of this family that it served before.
+    """Take devices back to the release that they served before.
+
+    Aborts the family's open rollouts on these devices. Where one has reached nobody yet, that is
+    all.
 
     \b
     Example:
@@ -244,7 +247,11 @@ def rollback(
     if json:
         print_json(answer)
         return
-    say(f"rollback {answer['id']} started: {answer['counts']['total']} devices")
+    if answer["kind"] == "rollout":
+        # Whom it reached had nothing before, so that its end is all that can be done.
+        say(f"rollout {answer['id']} aborted: {answer['reason']}; nothing else to take back")
+        return
+    say(f"rollback {answer['id']} started: {counted(answer['counts']['total'], 'device')}")
     note(f"Next: outrider rollout watch {answer['id']}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from outrider.durations import format_duration
-from outrider.terminal import note, print_fields, print_table, say, when
+from outrider.terminal import minute, note, print_fields, print_table, say, when
 
 
 def rollout_row(found: dict[str, Any]) -> tuple[object, ...]:
@@ -21,7 +21,7 @@ def rollout_row(found: dict[str, Any]) -> tuple[object, ...]:
         _wave(found),
         f"{counts['succeeded']}/{counts['total']}",
         counts["failed"] + counts["timed_out"],
-        when(found["created_at_ms"]),
+        minute(found["created_at_ms"]),
     )
 
 
@@ -49,6 +49,9 @@ def progress_line(found: dict[str, Any]) -> str:
     for name in ("serving", "assigned", "failed", "timed_out", "unproven", "reverted", "untouched"):
         if counts[name]:
             parts.append(f"{counts[name]} {name.replace('_', ' ')}")
+    soaks_until = _soaks_until(found)
+    if soaks_until:
+        parts.append(f"soaking until {soaks_until}")
     restored = found["timings"]["restored_s"]
     if restored is not None:
         parts.append(f"restored after {format_duration(restored)}")
@@ -100,6 +103,15 @@ def why_lines(head: dict[str, Any], decisions: list[dict[str, Any]]) -> Iterator
         for words in decision["words"]:
             if words != decision["reason"]:
                 yield f"    {words}"
+
+
+def _soaks_until(found: dict[str, Any]) -> str:
+    """The time of day; a soak of more than half a day with its date. A hub's list says nothing."""
+    until_ms = max((wave.get("soak_until_ms") or 0 for wave in found["waves"]), default=0)
+    if not until_ms:
+        return ""
+    told = when(until_ms)
+    return told if found["spec"]["soak_s"] > 43_200 else told.partition(" ")[2]
 
 
 def _wave(found: dict[str, Any]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -62,12 +64,15 @@ def _folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the demo like Ctrl-C, so that its processes are ended."""
+    """Ctrl-C, SIGTERM and SIGHUP unwind the demo, so that its processes are ended."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        # Unbuffered: the signal may have come while something was being printed.
+        os.write(sys.stderr.fileno(), b"\nstopping ...\n")
         raise KeyboardInterrupt
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, interrupt) for n in numbers}
     try:
         yield
     finally:
@@ -81,6 +86,14 @@ def _require_report_folder(folder: Path) -> None:
     ours = {"report.html", "events.jsonl", "bundles", "logs"}
     if folder.is_dir() and {path.name for path in folder.iterdir()} - ours:
         raise CommandFailed(f"{folder} holds other files: name another folder with --report")
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise CommandFailed(
+            f"the report cannot be written to {folder} ({there}: {error.strerror}): name another"
+            " folder with --report"
+        ) from error
 
 
 def _keep_logs(logs: Path, report: Path) -> Path:

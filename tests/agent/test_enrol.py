@@ -303,6 +303,27 @@ def test_the_hubs_own_words_are_passed_on(file: Path, hub: HubOverHttps, tmp_pat
     refused(file, tmp_path / "state", "this file was usedbefore")
 
 
+def test_advice_that_the_hub_gave_is_not_given_twice(
+    file: Path, hub: HubOverHttps, tmp_path: Path
+) -> None:
+    said = {"error": {"code": "spent", "message": "spent: ask for one (`outrider device add`)"}}
+    hub.answer = lambda _request: (403, json.dumps(said).encode())
+    with pytest.raises(EnrolmentFailed) as caught:
+        enroll(file, tmp_path / "state")
+    assert str(caught.value).count("outrider device add") == 1
+
+
+@pytest.mark.parametrize(
+    "pem", ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_damaged_ca_is_named_as_such_and_nothing_is_sent(
+    file: Path, hub: HubOverHttps, tmp_path: Path, pem: str
+) -> None:
+    change(file, ca_pem=pem)
+    refused(file, tmp_path / "state", f"{file.name} is not an enrolment file .*ca_pem")
+    assert hub.requests == []
+
+
 def test_a_reply_made_without_the_secret_is_refused(
     file: Path, hub: HubOverHttps, tmp_path: Path
 ) -> None:
@@ -330,7 +351,7 @@ def test_a_certificate_of_another_ca_is_refused(
 ) -> None:
     stranger = Authority(tmp_path / "stranger")
     hub.answer = lambda request: (200, hub.reply(request, "pi-1", by=stranger))
-    refused(file, tmp_path / "state", "does not lead to the CA")
+    refused(file, tmp_path / "state", "does not lead to a CA that this device trusts")
 
 
 def test_a_root_that_is_no_root_is_refused(file: Path, tmp_path: Path) -> None:

@@ -17,10 +17,17 @@ from hypothesis import strategies as st
 
 from contract import codec
 from contract import enrolment as e
+from contract.authorities import ca_policy, read_ca_policy
 from contract.errors import ContractError, NoVariantFits
 from contract.manifest import decode_manifest, encode_manifest
 from contract.messages import Hardware
-from contract.targets import FamilyPolicy, HubKeys, ReleaseCustom, custom_from_dict
+from contract.targets import (
+    FamilyPolicy,
+    HubKeys,
+    ReleaseCustom,
+    custom_from_dict,
+    encode_custom,
+)
 from contract.trust import decode_hub_public_keys, decode_trust, encode_trust
 from contract.variants import choose_variant
 from tests.contract.examples_v1 import MESSAGES, golden_bytes
@@ -36,6 +43,16 @@ JSON = st.recursive(
     max_leaves=8,
 )
 HARDWARE = Hardware(machine="aarch64", memory_bytes=1 << 30, runtimes={"onnxruntime": "1.23.2"})
+ROOT_PEM = b"""\
+-----BEGIN CERTIFICATE-----
+MIIBGTCBwKADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMMAXIwHhcNMjUw
+MTAxMDAwMDAwWhcNNDUwMTAxMDAwMDAwWjAMMQowCAYDVQQDDAFyMFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAErF1gWGUeYazFQUE+MTr4OWGWIHCBQ8J8ABg23VZb
+FUpP3Qme4kZArhHYg+hD3AmuvBEEtie2oG5M1PFQ+eU1maMTMBEwDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEApJRQbWr4pUUhvPFiA3bDjO4B5vWT
+PQNgeo0OoYjIs94CIEOOHFjK+WVagdVsii8+/bq3gvM4GFFU5Atq0On9OJhm
+-----END CERTIFICATE-----
+"""
 CSR = "-----BEGIN CERTIFICATE REQUEST-----\n"
 REQUEST = e.EnrolmentRequest(device="cam-1", csr_pem=CSR, nonce=NONCE, mac="0" * 64)
 REPLY = e.EnrolmentReply(device="cam-1", certificate_pem=CSR, mac="0" * 64)
@@ -86,6 +103,7 @@ DOCUMENTS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         read_custom(ReleaseCustom),
     ),
     "hub keys": (b'{"schema":1,"keys":["%b"]}' % (b"0" * 64), read_custom(HubKeys)),
+    "roots": (encode_custom(ca_policy([ROOT_PEM])), lambda d: read_ca_policy(json.loads(d))),
     "family policy": (b'{"schema":1,"min_counter":1}', read_custom(FamilyPolicy)),
     "trust": (encode_trust({"1.root.json": b"{}", "2.digits.json": b"x"}), decode_trust),
     "hub public keys": (
@@ -100,7 +118,7 @@ DOCUMENTS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         for name, message in MESSAGES.items()
     },
 }
-PARSED = ("release custom", "hub keys", "family policy")
+PARSED = ("roots", "release custom", "hub keys", "family policy")
 """What python-tuf has parsed already when we see it."""
 
 

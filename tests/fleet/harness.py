@@ -114,7 +114,7 @@ def services(hub: Path, storage: Storage, clock: Callable[[], int]) -> HubServic
         directory=hub,
         config=read_config(hub),
         storage=storage,
-        repository=Repository(hub / "tuf"),
+        repository=Repository(hub / "tuf", root_file=hub / "ca" / "root.crt"),
         blobs=BlobStore(hub / "blobs"),
         link=SilentLink(),
         clock=clock,

@@ -95,6 +95,10 @@ def test_it_serves_until_told_to_stop_and_leaves_no_process(
         process.send_signal(number)
 
         assert process.wait(20) == 0
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert said.count(f"serving {config.api_url}, broker {config.broker_port}; Ctrl-C") == 1
+        assert "uvicorn" not in said
         assert not any(child.is_running() for child in children)
     assert not (directory / "run" / "hub.json").exists()
 

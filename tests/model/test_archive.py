@@ -277,6 +277,12 @@ def test_a_manifest_that_contradicts_the_archive_is_refused(written: Path, made:
         found.check()
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_with_the_bundles_name(made: Release) -> None:
+    # Nobody can make a file there, root neither.
+    with pytest.raises(OSError, match=r"'/proc/digits\.bundle'"):
+        write_bundle(Path("/proc/digits.bundle"), made[0], made[1])
+
+
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

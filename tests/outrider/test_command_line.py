@@ -21,6 +21,7 @@ VERBS = [
     "keys rotate",
     "keys renew",
     "keys revoke",
+    "keys ca",
     "keys make",
     "keys export-request",
     "keys sign-request",
@@ -80,6 +81,17 @@ def test_exactly_these_verbs_exist(capsys: pytest.CaptureFixture[str]) -> None:
         if line.startswith("  ") and line[2] != " "
     ]
     assert sorted(listed) == sorted({verb.split()[0] for verb in VERBS})
+
+
+@pytest.mark.parametrize("group", ["", "keys", "hub", "device", "agent", "rollout"])
+def test_each_verbs_summary_fits_a_terminal_of_80_columns(
+    group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*group.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "..." not in shown.partition("Commands:")[2]
+    assert max(len(line) for line in shown.splitlines()) <= 80
 
 
 @pytest.mark.parametrize(

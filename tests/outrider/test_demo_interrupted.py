@@ -49,6 +49,7 @@ def test_no_process_stays_behind(
     demo.send_signal(number)
     rest = demo.communicate(timeout=PATIENCE_S)[0]
     assert "Traceback" not in rest
+    assert ("stopping ..." in rest) == (number != signal.SIGKILL)
     assert demo.returncode == (130 if number != signal.SIGKILL else -signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE_S
     while left := processes_under(str(tmp_path / "outrider-")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import threading
@@ -131,11 +132,34 @@ def test_files_that_are_there_are_not_overwritten_and_nothing_is_added(
     assert names(hub) == []
 
 
+def test_a_folder_that_cannot_be_written_to_adds_nothing(
+    hub: HubServices, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nobody can make a file there, root neither.
+    said = refused(capsys, "device", "add", "cam-1", "-o", "/proc/cam-1.enrol.json")
+    assert "cannot write to /proc" in said
+    assert "nothing was added" in said
+    assert names(hub) == []
+
+
+def test_a_device_is_removed_only_after_a_word(
+    hub: HubServices, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, "device", "add", "cam-1")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    said = refused(capsys, "device", "remove", "cam-1")
+    assert "--yes" in said
+    assert len(said.splitlines()) == 1
+    assert "--yes" not in refused(capsys, "device", "remove", "cam-2")
+    assert names(hub) == ["cam-1"]
+    assert run(capsys, "device", "remove", "cam-1", "--yes")["status"] == "revoked"
+
+
 def test_what_was_added_before_a_refusal_is_said_and_kept(
     hub: HubServices, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("d.csv").write_text("name\ncam-1\nCAM\n")
-    assert "1 of 2 devices were added" in refused(capsys, "device", "add", "--csv", "d.csv")
+    assert "1 of 2 devices added" in refused(capsys, "device", "add", "--csv", "d.csv")
     assert names(hub) == ["cam-1"]
     assert read_file(Path("enrolments/cam-1.enrol.json")).device == "cam-1"
 

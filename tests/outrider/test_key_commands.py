@@ -10,6 +10,7 @@ import pytest
 
 from fleet.setup import HUB_KEYS_FILE
 from outrider.__main__ import main
+from tests.mosquitto import Authority
 from tests.trust.ceremony import PASSPHRASE, World, new_world
 
 
@@ -185,3 +186,44 @@ def test_a_change_that_waits_can_be_dropped(
     run("renew", "keys", "root")
     assert main(["keys", "export-request", "keys", "--discard"]) == 0
     assert "dropped: renew root" in capsys.readouterr().out
+
+
+def test_roots_are_named_together_and_then_the_new_one_alone(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("old", "new"):
+        Authority(tmp_path / name, f"{name} root")
+
+    run("ca", "keys", "--root", "old/ca.pem", "--root", "new/ca.pem")
+    said = capsys.readouterr()
+    assert said.out.count("devices trust the root CN=") == 2
+    assert "outrider publish" in said.err
+
+    run("ca", "keys", "--root", "new/ca.pem")
+    assert "no longer trust the root CN=old root" in capsys.readouterr().out
+    assert main(["keys", "list", "keys"]) == 0
+    listed = capsys.readouterr().out
+    assert "devices trust the TLS root CN=new root" in listed
+    assert "old root" not in listed
+    world.import_trust()
+    assert world.repository.versions()["targets"] == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"-----BEGIN PRIVATE KEY-----\n", "holds a private key"),
+        (b"x" * 20_000, "too long"),
+        (b"no PEM", "not a PEM certificate"),
+    ],
+)
+def test_a_file_that_is_no_root_is_refused_in_one_line(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, words: str
+) -> None:
+    (tmp_path / "root.crt").write_bytes(content)
+
+    code = main(["keys", "ca", "keys", "--root", "root.crt", "--passphrase-file", "ours"])
+
+    assert code == 1
+    assert words in capsys.readouterr().err
+    assert world.repository.versions()["targets"] == 1

@@ -184,7 +184,7 @@ def look_around(shell: Shell) -> None:
     assert shell.json("device", "list", "--to", "site=paris") == []
     assert "digits/1" in shell.ok("agent", "status")
     assert shell.json("agent", "status")["families"]["digits"]["phase"] == "committed"
-    assert "1 of 1 devices alive" in shell.ok("doctor")
+    assert "1 of 1 device alive" in shell.ok("doctor")
     assert "r-none" in shell.refused("rollout", "show", "r-none")
     assert "cam-9" in shell.refused("device", "show", "cam-9")
 

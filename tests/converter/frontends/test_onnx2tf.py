@@ -20,6 +20,7 @@ from converter.frontends.sources import SourceOptions
 from converter.samples import Samples
 from converter.sessions import Runner
 from converter.source import SourceModel, read_source
+from converter.tflite.int8 import make_tflite_int8
 from converter.tflite.runner import TfliteRunner
 from tests.converter import models
 from tests.converter.conftest import Inputs
@@ -109,3 +110,8 @@ def test_keyword_spotting_keeps_its_layout_and_accuracy(tmp_path: Path) -> None:
     assert made.inputs[0].shape == [-1, 49, 10, 1]
     (answers,) = TfliteRunner(made.data).run(samples).values()
     assert (answers.argmax(axis=1) == labels).mean() >= 0.912
+    int8 = make_tflite_int8(made, samples.take(slice(0, 100)), lambda share: None).data
+    (integers,) = TfliteRunner(int8).run(samples).values()
+    assert (integers.argmax(axis=1) == labels).mean() >= 0.910
+    assert (integers.argmax(axis=1) == answers.argmax(axis=1)).mean() >= 0.985
+    assert len(int8) <= 37_000

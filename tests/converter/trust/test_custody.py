@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from tuf.api.metadata import Metadata, Targets
 
+from contract.errors import InvalidId
 from contract.targets import HUB_KEYS_TARGET
 from converter.trust.custody import (
     add_family,
@@ -375,3 +377,10 @@ def test_every_change_gives_a_new_term(world: World) -> None:
 def test_no_passphrase_is_asked_for_what_is_refused_before(world: World) -> None:
     with pytest.raises(KeyUnknown):
         rotate_targets(world.keys, "targets-9", None, never, world.now_ms)
+
+
+@pytest.mark.parametrize("name", ["bad name", "../up", "", "Ben"])
+def test_a_key_s_name_is_checked_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidId, match="use 1 to 63 of a-z"):
+        make_key(tmp_path / "keys", name, "", lambda: b"long enough")
+    assert list(tmp_path.iterdir()) == []

@@ -285,3 +285,13 @@ def test_every_family_starts_without_releases(world: World) -> None:
     for data in (world.keys / "metadata").glob("1.*s.json"):
         assert Metadata[Targets].from_bytes(data.read_bytes()).signed.version == 1
     assert all(not family.targets for family in read_trust(world.keys).families.values())
+
+
+def test_no_wrong_passphrase_is_taken_for_a_damaged_file(tmp_path: Path) -> None:
+    """One in about 256 decrypts to something that is padded right; a thousand find some."""
+    path = tmp_path / "root-1.pem"
+    make_key(path, PASSPHRASE)
+
+    for number in range(1_000):
+        with pytest.raises(WrongPassphrase):
+            load_key(path, b"mistyped %d" % number)

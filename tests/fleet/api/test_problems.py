@@ -64,7 +64,7 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
         ),
         (
             {"devices": {"enrolled": 3, "silent": 0, "on_hold": 1, "ahead": 0}},
-            "1 of 3 devices on hold",
+            "1 of 3 devices is on hold",
         ),
         ({"devices": WELL["devices"] | {"ahead": 2}}, "2 of 3 devices hold a newer assignment"),
         ({"rejected": [REFUSED]}, "in the last day: BadSignature on t, and 4 others"),

@@ -83,6 +83,36 @@ def test_a_started_rollout_is_shown_wave_by_wave_and_device_by_device(
     assert found["created_by"]
 
 
+def test_a_dry_run_says_when_a_soak_ends_before_a_report_is_there(
+    client: TestClient, stored: StoredFleet
+) -> None:
+    stored.report("cam-1", stored.bad)
+    told = "\n".join(client.post("rollouts", json=BODY | {"dry_run": True}).json()["words"])
+    assert "report every 60 s: a soak of 10 s ends before" in told
+    longer = client.post("rollouts", json=BODY | {"dry_run": True, "soak_s": 60}).json()
+    assert "report every" not in "\n".join(longer["words"])
+
+
+def test_a_wave_says_until_when_it_soaks(client: TestClient, stored: StoredFleet) -> None:
+    rollout = client.post("rollouts", json=BODY | {"soak_s": 1_000}).json()["id"]
+    waves = client.get(f"rollouts/{rollout}").json()["waves"]
+    assert [wave["soak_until_ms"] for wave in waves] == [None] * 3
+    stored.step()
+    stored.step()
+    now_ms = stored.clock()
+    first, *rest = client.get(f"rollouts/{rollout}").json()["waves"]
+    assert now_ms < first["soak_until_ms"] <= now_ms + 1_000_000
+    assert [wave["soak_until_ms"] for wave in rest] == [None] * 2
+
+
+def test_a_rollback_of_what_reached_nobody_is_its_abort(client: TestClient) -> None:
+    begun = client.post("rollouts", json=BODY).json()["id"]
+    answer = client.post("rollback", json={"family": "digits"})
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["id"], found["kind"], found["status"]) == (begun, "rollout", "aborted")
+
+
 def test_a_rollout_that_was_taken_back_answers_why_in_words(
     client: TestClient, stored: StoredFleet
 ) -> None:

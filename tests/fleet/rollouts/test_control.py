@@ -117,6 +117,69 @@ def test_rollback_in_the_middle_aborts_the_rollout_and_touches_only_those_it_rea
     assert set(six.served().values()) == {"digits/1"}
 
 
+def test_rollback_right_after_the_start_aborts_the_rollout_and_takes_nothing_back(
+    six: StoredFleet,
+) -> None:
+    assert six.run(six.start("2", waves=["100%"], soak_s=0)) == "completed"
+    six.publish("3")
+    begun = six.start("3", waves=["1", "6"])
+    before = six.seqs()
+    assert roll_back(six.hub, "digits", "all", "ops") == begun
+    assert six.rollout(begun).status == "aborted"
+    assert "reached no device yet" in six.rollout(begun).reason
+    assert six.seqs() == before
+    six.step()
+    assert set(six.served().values()) == {"digits/2"}
+    assert six.run(roll_back(six.hub, "digits", "all", "ops")) == "completed"
+    assert set(six.served().values()) == {"digits/1"}
+
+
+def test_rollback_of_a_first_release_aborts_its_rollout(stored: StoredFleet) -> None:
+    stored.publish("1")
+    stored.enrol("cam-0", "cam-1")
+    begun = stored.start("1", waves=["1", "2"], soak_s=1_000)
+    tick(stored.hub, stored.clock())
+    stored.step()
+    assert roll_back(stored.hub, "digits", "all", "ops") == begun
+    assert stored.rollout(begun).status == "aborted"
+    assert "nothing was served before" in stored.rollout(begun).reason
+    for _ in range(3):
+        stored.step(1_001)
+    assert len(stored.assigned()) == 1
+
+
+def test_rollback_of_one_device_ends_the_rollouts_that_wait_for_it_and_names_them(
+    six: StoredFleet,
+) -> None:
+    first = six.start("2", selector="name=cam-1", waves=["1"])
+    second = six.start("2", selector="name=cam-2", waves=["1"])
+    other = six.start("2", selector="name=cam-3", waves=["1"])
+    with pytest.raises(NothingToRollBack):
+        roll_back(six.hub, "digits", "name=cam-4", "ops")
+    assert roll_back(six.hub, "digits", "name=cam-1", "ops") == first
+    assert (six.rollout(first).status, six.rollout(second).status) == ("aborted", "running")
+    assert roll_back(six.hub, "digits", "all", "ops") == second
+    assert other in six.rollout(second).reason
+    assert six.rollout(other).status == "aborted"
+
+
+def test_a_rollout_that_goes_back_by_itself_is_not_aborted_by_a_rollback(
+    six: StoredFleet,
+) -> None:
+    for device in six.devices.values():
+        device.behaviour = ROLLS_BACK
+    begun = six.start("2", waves=["1"], deadline_s=10_000)
+    tick(six.hub, six.clock())
+    for _ in range(10):
+        if six.rollout(begun).status == "reverting":
+            break
+        six.step()
+    assert six.rollout(begun).status == "reverting"
+    with pytest.raises(NothingToRollBack):
+        roll_back(six.hub, "digits", "all", "ops")
+    assert six.rollout(begun).status == "reverting"
+
+
 def test_rollback_of_some_devices_leaves_the_others(six: StoredFleet) -> None:
     six.run(six.start("2", waves=["100%"], soak_s=0))
     rollout = roll_back(six.hub, "digits", "name=cam-2", "ops")
@@ -139,7 +202,7 @@ def test_a_rollback_ends_although_a_device_is_silent_and_says_so(six: StoredFlee
 def test_what_cannot_be_rolled_back(six: StoredFleet) -> None:
     with pytest.raises(NothingToRollBack):
         roll_back(six.hub, "digits", "all", "ops")
-    with pytest.raises(NothingToRollBack):
+    with pytest.raises(NothingToRollBack, match="nobody serves words"):
         roll_back(six.hub, "words", "all", "ops")
     with pytest.raises(InvalidRollout):
         roll_back(six.hub, "../etc", "all", "ops")

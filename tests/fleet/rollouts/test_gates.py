@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from contract.deployments import Cause, Outcome
-from fleet.rollouts.gates import Gate, Verdict, judge
+from fleet.rollouts.gates import Gate, Verdict, judge, soak_ends_ms
 from fleet.rollouts.traffic import Traffic
-from fleet.rollouts.views import Accepted, DeviceStatus, DeviceView, RolloutView
+from fleet.rollouts.views import Accepted, DeviceStatus, DeviceView, RolloutView, Status
 from tests.fleet.rollouts.simulated_fleet import START_MS, figures, fleet
 
 OK, BAD, QUIET = Outcome.SUCCEEDED, Outcome.ROLLED_BACK, Outcome.TIMED_OUT
@@ -67,6 +67,18 @@ def gate(view: RolloutView, after_s: float = 1_000) -> Gate:
 )
 def test_verdicts(outcomes: list[Outcome | None], abort_if: str, verdict: Verdict) -> None:
     assert gate(view_of(*outcomes, abort_if=abort_if)).verdict is verdict
+
+
+def test_the_end_of_the_soak_is_known_while_the_wave_soaks_and_not_else() -> None:
+    view = view_of(OK, OK, soak_s=10)
+    ends_ms = soak_ends_ms(view, START_MS + 5_000)
+    assert ends_ms == START_MS + 1 + 10_000
+    assert judge(view, ends_ms - 1).verdict is Verdict.WAIT
+    assert judge(view, ends_ms).verdict is Verdict.PASS
+    assert soak_ends_ms(view, ends_ms) is None
+    assert soak_ends_ms(replace(view, status=Status.PAUSED), START_MS) is None
+    assert soak_ends_ms(view_of(OK, PENDING, soak_s=10), START_MS) is None
+    assert soak_ends_ms(view_of(TAKEN, soak_s=10), START_MS) is None
 
 
 def test_the_wave_soaks_from_the_last_success_that_was_needed() -> None:

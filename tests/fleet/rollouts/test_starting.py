@@ -98,6 +98,13 @@ def test_known_hardware_that_fits_stays_in(six: StoredFleet) -> None:
     assert "cam-0" in planned(six).cohort
 
 
+def test_the_report_interval_is_known_from_the_cohorts_own_reports(six: StoredFleet) -> None:
+    assert planned(six).report_s is None
+    six.report("cam-1", six.bad)
+    assert planned(six).report_s == 60
+    assert planned(six, selector="name=cam-2").report_s is None
+
+
 def test_min_inferences_reaches_the_devices_probation(six: StoredFleet) -> None:
     plan = planned(six, min_inferences=7, probation=ProbationPolicy(window_s=60))
     assert (plan.spec.min_inferences, plan.spec.probation.min_inferences) == (7, 7)

@@ -120,7 +120,7 @@ def test_keyword_spotting_is_as_good_and_as_small_as_promised(kws_model: TfliteM
     (answers,) = TfliteRunner(made.data).run(whole).values()
     assert 100 * (answers.argmax(axis=1) == labels).mean() >= 91.0
     assert 100 * (answers.argmax(axis=1) == reference.argmax(axis=1)).mean() >= 98.5
-    assert len(made.data) <= 46_000
+    assert len(made.data) <= 35_000
     assert (made.audit.integer, made.audit.floating) == (10, 0)
 
 
