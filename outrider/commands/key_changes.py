@@ -178,7 +178,7 @@ def ca(
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Say which root certificates devices trust for TLS: exactly those given.
+    """Say which TLS roots devices trust: exactly those given.
 
     A rotation takes two of these: old and new together, and when every device has followed and the
     servers show the new one, the new one alone. A targets key signs.
