@@ -31,7 +31,7 @@ def run(options: DemoOptions) -> None:
     began = time.monotonic()
     narrator = Narrator()
     _require_report_folder(options.report)
-    with _interruptible(), _folder() as root, Processes(root / "logs") as processes:
+    with interruptible(), _folder() as root, Processes(root / "logs") as processes:
         try:
             workshop = open_workshop(root / "work")
             with narrator.scene(1, "hub, broker and devices"):
@@ -62,14 +62,24 @@ def _folder() -> Iterator[Path]:
         yield Path(name)
 
 
+class Stopped(KeyboardInterrupt):
+    """The demo was told to end.
+
+    Not KeyboardInterrupt itself: CPython remembers for good that this very class left an
+    `exec` of source text, as dataclasses and named tuples make their methods, and then lets
+    `python -m` end by SIGINT whatever exit code was asked for (`run_eval_code_obj` in
+    Python/pythonrun.c, `Py_RunMain` in Modules/main.c).
+    """
+
+
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP unwind the demo, so that its processes are ended."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         # Unbuffered: the signal may have come while something was being printed.
         os.write(sys.stderr.fileno(), b"\nstopping ...\n")
-        raise KeyboardInterrupt
+        raise Stopped
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {n: signal.signal(n, interrupt) for n in numbers}

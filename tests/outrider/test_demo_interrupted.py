@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,17 +51,35 @@ def test_no_process_stays_behind(
     rest = demo.communicate(timeout=PATIENCE_S)[0]
     assert "Traceback" not in rest
     assert ("stopping ..." in rest) == (number != signal.SIGKILL)
-    assert status_in_a_shell(demo.returncode) == (137 if number == signal.SIGKILL else 130)
+    assert demo.returncode == (130 if number != signal.SIGKILL else -signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE_S
     while left := processes_under(str(tmp_path / "outrider-")):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
 
 
-def status_in_a_shell(returncode: int) -> int:
-    """`$?`. Python itself ends by SIGINT, which a shell shows as 130 too, when the interrupt came
-    while a module was being made by `exec`, as dataclasses are."""
-    return returncode if returncode >= 0 else 128 - returncode
+INTERRUPTED_IN_EXEC = """
+import os, signal, sys
+from outrider.demo.play import interruptible
+try:
+    with interruptible():
+        exec("os.kill(os.getpid(), signal.SIGTERM); [None for _ in range(100)]")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_a_signal_within_exec_of_source_text_changes_no_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "interrupted_in_exec.py").write_text(INTERRUPTED_IN_EXEC)
+    ended = subprocess.run(
+        [sys.executable, "-m", "interrupted_in_exec"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (130, "\nstopping ...\n")
 
 
 def until_devices_are_up(demo: subprocess.Popen[str]) -> None:
