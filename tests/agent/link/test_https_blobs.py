@@ -266,16 +266,15 @@ def lying(hub: HubServices, answer: bytes) -> Iterator[str]:
     def serve() -> None:
         while True:
             try:
-                connection = context.wrap_socket(listener.accept()[0], server_side=True)
-                asked = b""
-                while not asked.endswith(b"]}"):
-                    asked += connection.recv(65_536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + answer)
-                connection.close()
-            except ssl.SSLError:
-                continue
-            except OSError:
+                opened = listener.accept()[0]
+            except OSError:  # the listener was shut down
                 return
+            # The device leaves as soon as it knows enough: that ends one connection, not the rest.
+            with suppress(OSError), context.wrap_socket(opened, server_side=True) as connection:
+                asked = b""
+                while not asked.endswith(b"]}") and (more := connection.recv(65_536)):
+                    asked += more
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + answer)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
