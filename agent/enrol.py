@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import ssl
 import stat
 import time
@@ -19,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -28,20 +26,18 @@ from agent.errors import DeviceError, TransportFailed
 from agent.hardware import read_claims
 from agent.hub_https import AnotherHub, Answer, NotAnAddress, post, refusal
 from agent.identity import (
-    CA,
-    CERTIFICATE,
     DIRECTORY,
     KEY,
     RECORD,
-    REPLACED,
     AgentIdentity,
     undo_cut_off_replacement,
 )
-from agent.journal import Journal, JournalUnusable
+from agent.journal import JournalUnusable
 from agent.link.tls import trust_only
+from agent.lock import AlreadyRunning, StateLock
+from agent.new_identity import PENDING, REQUEST, put_in_place
 from agent.stamps import wall_clock_ms
-from agent.store.durable import sync_directory, write_durably
-from agent.trust.local import install_root, read_anchor
+from agent.store.durable import write_durably
 from contract.enrolment import (
     MAX_ENROLMENT_BYTES,
     EnrolmentFile,
@@ -56,8 +52,6 @@ from contract.enrolment import (
 )
 from contract.errors import BadSignature, ContractError
 
-_PENDING = "identity.pending"
-_REQUEST = "request.json"
 _ENROL_PATH = "/api/v1/enrol"
 _ACCEPTED, _UNREACHED = 202, 503
 _NOT_YET = frozenset({_ACCEPTED, 429, 500, 502, _UNREACHED, 504})
@@ -130,7 +124,7 @@ def _enroll(
 ) -> AgentIdentity:
     now_ms = max(clock(), found.floor_ms)
     # A request that waits for an operator may outlast its file; the hub knows.
-    if now_ms >= found.expires_at_ms and _kept_request(state_dir / _PENDING, found) is None:
+    if now_ms >= found.expires_at_ms and _kept_request(state_dir / PENDING, found) is None:
         minutes = (now_ms - found.expires_at_ms) // 60_000
         raise EnrolmentFailed(
             f"the enrolment file for {found.device} expired {minutes} minutes ago; {_NEW_FILE}"
@@ -142,8 +136,9 @@ def _enroll(
             " use another directory"
         )
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = _pending_key(state_dir / _PENDING)
-    request = _pending_request(state_dir / _PENDING, found, key)
+    _lock(state_dir).release()  # to know now; an operator may take days, and nobody should wait
+    key = _pending_key(state_dir / PENDING)
+    request = _pending_request(state_dir / PENDING, found, key)
     context = trust_only(found.ca_pem, clock_is_wrong=clock() < found.floor_ms)
     certificate = _ask(found, request, context, patience)
     now_ms = max(clock(), found.floor_ms)
@@ -151,7 +146,23 @@ def _enroll(
         certificates.check_chain(certificate, found.ca_pem, key, found.device, now_ms)
     except certificates.CertificateRefused as error:
         raise EnrolmentFailed(f"the hub's answer was refused: {error}") from error
-    return _keep(found, certificate, state_dir)
+    lock = _lock(state_dir)
+    try:
+        return put_in_place(found, certificate, state_dir)
+    except JournalUnusable as error:
+        raise EnrolmentFailed(f"the journal cannot be used: {error}") from error
+    finally:
+        lock.release()
+
+
+def _lock(state_dir: Path) -> StateLock:
+    """A daemon would go on as who it was, and write what it knows of the old hub over the new."""
+    lock = StateLock(state_dir)
+    try:
+        lock.acquire()
+    except AlreadyRunning as error:
+        raise EnrolmentFailed(f"{error}, then run the same command again") from error
+    return lock
 
 
 def _pending_key(directory: Path) -> EllipticCurvePrivateKey:
@@ -170,7 +181,7 @@ def _pending_key(directory: Path) -> EllipticCurvePrivateKey:
 def _kept_request(directory: Path, found: EnrolmentFile) -> EnrolmentRequest | None:
     """The request of a try with this very file that was cut off."""
     with contextlib.suppress(OSError, ContractError):
-        kept = decode_enrolment(EnrolmentRequest, (directory / _REQUEST).read_bytes())
+        kept = decode_enrolment(EnrolmentRequest, (directory / REQUEST).read_bytes())
         mac = request_mac(found.secret, found.device, kept.csr_pem, kept.nonce, kept.claims)
         check_mac(mac, kept.mac, "the kept request")
         return kept
@@ -193,7 +204,7 @@ def _pending_request(
         mac=request_mac(found.secret, found.device, csr_pem, nonce, claims),
         claims=claims,
     )
-    write_durably(directory / _REQUEST, encode_enrolment(request))
+    write_durably(directory / REQUEST, encode_enrolment(request))
     return request
 
 
@@ -259,47 +270,3 @@ def _refusal(found: EnrolmentFile, answer: Answer) -> str:
     # Most refusals say it themselves.
     advice = "" if "outrider device add" in said else f"; {hint}"
     return f"the hub refused to enrol {found.device}: {said}{advice}"
-
-
-def _keep(found: EnrolmentFile, certificate: str, state_dir: Path) -> AgentIdentity:
-    record = AgentIdentity(
-        device=found.device,
-        device_class=found.device_class,
-        hub_url=found.hub_url,
-        broker_host=found.broker_host,
-        broker_port=found.broker_port,
-        floor_ms=found.floor_ms,
-    )
-    pending = state_dir / _PENDING
-    write_durably(pending / CERTIFICATE, certificate.encode(), mode=0o644)
-    write_durably(pending / CA, found.ca_pem.encode(), mode=0o644)
-    write_durably(pending / RECORD, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    _trust(state_dir, found.root_json.encode())
-    current, replaced = state_dir / DIRECTORY, state_dir / REPLACED
-    shutil.rmtree(replaced, ignore_errors=True)
-    if current.exists():
-        current.rename(replaced)
-    (pending / _REQUEST).unlink(missing_ok=True)
-    pending.rename(current)
-    sync_directory(state_dir)
-    shutil.rmtree(replaced, ignore_errors=True)
-    return record
-
-
-def _trust(state_dir: Path, root_json: bytes) -> None:
-    """Another hub's metadata has other version numbers: what was known of the old one's is void."""
-    directory = state_dir / "tuf"
-    try:
-        same = read_anchor(directory) == root_json
-    except DeviceError:
-        same = False
-    install_root(directory, root_json)
-    journal_path = state_dir / "journal.sqlite"
-    if same or not journal_path.exists():
-        return
-    try:
-        journal = Journal(journal_path)
-    except JournalUnusable as error:
-        raise EnrolmentFailed(f"the journal cannot be used: {error}") from error
-    journal.save_trust(0, dict.fromkeys(journal.trust_versions(), 0), {})
-    journal.close()

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.enrol import EnrolmentFailed, enroll
 from agent.identity import IdentityError, NotEnrolled, load_identity
-from agent.journal import Journal
+from agent.journal import JOURNAL_SCHEMA, Journal
+from agent.lock import StateLock
 from contract.enrolment import (
     EnrolmentFile,
     EnrolmentPending,
@@ -165,7 +166,7 @@ def test_a_device_enrols_and_knows_who_it_is(file: Path, tmp_path: Path) -> None
     assert SECRET not in "".join(p.read_text("latin-1") for p in state.rglob("*") if p.is_file()), (
         "the secret is not kept"
     )
-    assert sorted(p.name for p in state.iterdir()) == ["identity", "tuf"]
+    assert sorted(p.name for p in state.iterdir()) == ["identity", "run", "tuf"]
 
 
 def test_the_key_never_leaves_the_device(file: Path, hub: HubOverHttps, tmp_path: Path) -> None:
@@ -236,6 +237,68 @@ def test_another_hubs_metadata_may_have_lower_versions(
     assert journal.trust_versions() == {"timestamp": left}
     assert journal.min_counter("digits") == 3, "a floor never falls"
     journal.close()
+
+
+def test_a_reset_of_the_journal_that_was_cut_off_is_made_up_for(file: Path, tmp_path: Path) -> None:
+    """Or the device would hold the new hub's metadata against the old one's numbers, for ever."""
+    state = tmp_path / "state"
+    enroll(file, state)
+    journal = Journal(state / "journal.sqlite")
+    journal.save_trust(NOW_MS, {"timestamp": 7}, {})
+    journal._db.execute("PRAGMA user_version = 999")
+    change(file, root_json=new_root_json().decode())
+    with pytest.raises(EnrolmentFailed, match="journal"):
+        enroll(file, state, force=True)
+
+    journal._db.execute(f"PRAGMA user_version = {JOURNAL_SCHEMA}")
+    enroll(file, state, force=True)
+    assert journal.trust_versions() == {"timestamp": 0}
+    journal.close()
+
+
+class PowerLost(BaseException):
+    """The process is gone at this point."""
+
+
+@pytest.mark.parametrize("goes_at", ["identity.pending", "identity"])
+def test_power_lost_while_the_identity_is_put_in_place_costs_a_repetition(
+    file: Path, hub: HubOverHttps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_at: str
+) -> None:
+    """The secret is spent by then: the hub answers the very same request only."""
+    state = tmp_path / "state"
+    enroll(file, state)
+    rename = Path.rename
+
+    def cut(path: Path, target: Path) -> Path:
+        if path.name == goes_at:
+            raise PowerLost
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", cut)
+        with pytest.raises(PowerLost):
+            enroll(file, state, force=True)
+    enroll(file, state, force=True)
+    _, cut_off, repeated = hub.requests
+    assert repeated == cut_off
+    names = sorted(p.name for p in (state / "identity").iterdir())
+    assert names == ["ca.pem", "device.crt", "device.key", "enrolment.json"]
+
+
+def test_a_running_agent_keeps_its_identity(file: Path, hub: HubOverHttps, tmp_path: Path) -> None:
+    """It would write what it knows of the old hub over what belongs to the new one."""
+    state = tmp_path / "state"
+    enroll(file, state)
+    before = (state / "identity" / "device.key").read_bytes()
+    lock = StateLock(state)
+    lock.acquire()
+    with pytest.raises(EnrolmentFailed, match="stop it first"):
+        enroll(file, state, force=True)
+    assert len(hub.requests) == 1, "the file is not spent"
+    assert (state / "identity" / "device.key").read_bytes() == before
+    lock.release()
+    enroll(file, state, force=True)
+    assert (state / "identity" / "device.key").read_bytes() != before
 
 
 def test_power_lost_between_the_renames_keeps_the_old_identity(file: Path, tmp_path: Path) -> None:
