@@ -7,14 +7,23 @@ key, in our name, and every link up to a CA that this device trusts is signed an
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _MAX_CHAIN = 4
+_DAMAGED = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class CertificateRefused(Exception):
@@ -46,15 +55,22 @@ def is_request_of(csr_pem: str, key: ec.EllipticCurvePrivateKey) -> bool:
     """Whether the CSR asks for a certificate for this key."""
     try:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
-    except ValueError:
+        return _spki(csr.public_key()) == _spki(key.public_key())
+    except _DAMAGED:
         return False
-    return _spki(csr.public_key()) == _spki(key.public_key())
 
 
 def check_chain(
     certificate_pem: str, ca_pem: str, key: ec.EllipticCurvePrivateKey, device: str, now_ms: int
 ) -> None:
     """Raises `CertificateRefused` that says which check failed."""
+    with _damage_is_named("the certificate"):
+        _check_chain(certificate_pem, ca_pem, key, device, now_ms)
+
+
+def _check_chain(
+    certificate_pem: str, ca_pem: str, key: ec.EllipticCurvePrivateKey, device: str, now_ms: int
+) -> None:
     chain = _parse(certificate_pem, "the certificate")
     roots = _parse(ca_pem, "the CA")
     leaf = chain[0]
@@ -79,26 +95,34 @@ def check_ca(ca_pem: str) -> None:
 
 def lifetime(certificate_pem: str) -> tuple[int, int]:
     """Beginning and end of a chain's leaf, in UTC milliseconds; raises `CertificateRefused`."""
-    leaf = _parse(certificate_pem, "the certificate")[0]
-    begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    with _damage_is_named("the certificate"):
+        leaf = _parse(certificate_pem, "the certificate")[0]
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     return round(begin.timestamp() * 1000), round(end.timestamp() * 1000)
 
 
 def _parse(pem: str, what: str) -> list[x509.Certificate]:
-    try:
+    with _damage_is_named(what):
         found = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
-        raise CertificateRefused(f"{what} is not a PEM certificate: {error}") from error
     if not 1 <= len(found) <= _MAX_CHAIN:
         raise CertificateRefused(f"{what} has {len(found)} links; at most {_MAX_CHAIN}")
     return found
+
+
+@contextmanager
+def _damage_is_named(what: str) -> Iterator[None]:
+    """Half of a certificate is parsed only when it is asked for, so damage shows late."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise CertificateRefused(f"{what} is not a PEM certificate: {str(error)[:120]}") from error
 
 
 def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(issuer)
-    except (x509.ExtensionNotFound, InvalidSignature, ValueError, TypeError):
+    except (x509.ExtensionNotFound, InvalidSignature, TypeError, *_DAMAGED):
         return False
     return constraints.ca
 

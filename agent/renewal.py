@@ -205,6 +205,6 @@ class Renewal:
 
 def _time_of(answer: Answer) -> int:
     text = answer.headers[TIME_HEADER.lower()]
-    if not text.isdigit() or len(text) > 16 or int(text) > _MAX_TIME_MS:
+    if not text.isdecimal() or len(text) > 16 or int(text) > _MAX_TIME_MS:
         raise TransportFailed("the hub's time cannot be read")
     return int(text)
