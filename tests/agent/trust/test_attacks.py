@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import DelegatedRole, Delegations, MetaFile, TargetFile
 
 from agent.errors import (
     Malformed,
@@ -66,6 +66,42 @@ def test_one_family_s_key_cannot_list_a_release_of_another(world: World, seen: D
     view = seen.guard.refresh(["digits/1", "words/66"])
     with pytest.raises(Untrusted):
         view.release("words/66")
+
+
+def test_one_family_s_key_cannot_delegate_another_family(world: World, seen: Device) -> None:
+    """Role names are global in TUF. Were what one parent vouched for not asked of the next, a thief
+    with the online keys as well would sign for every family."""
+    thief = stranger()
+
+    def delegate(family: Any) -> None:
+        bump(family)
+        role = DelegatedRole("words", [thief.public_key.keyid], 1, True, ["digits/*"])
+        family.delegations = Delegations(
+            {thief.public_key.keyid: thief.public_key}, {"words": role}
+        )
+
+    def poach(family: Any) -> None:
+        bump(family)
+        custom = {"schema": 1, "family": "words", "counter": 66}
+        target = TargetFile(7, {"sha256": "6" * 64}, "words/66", {"custom": custom})
+        family.targets["words/66"] = target
+
+    files = world.repository.files()
+    digits = forge(files["2.digits.json"], delegate, offline(world, "family-digits"))
+    words = forge(files["1.words.json"], poach, [thief])
+    seen.source.replaced |= {"3.digits.json": digits, "2.words.json": words}
+
+    def listing(snapshot: Any) -> None:
+        bump(snapshot)
+        snapshot.meta |= {"digits.json": MetaFile(3), "words.json": MetaFile(2)}
+
+    replace_snapshot(world, seen, listing)
+
+    view = seen.guard.refresh()
+    assert "words/66" not in view.releases
+    with pytest.raises(Untrusted):
+        view.release("words/66")
+    assert seen.journal.trust_versions().get("words", 0) < 2
 
 
 def test_stolen_online_keys_cannot_add_a_release(world: World, seen: Device) -> None:
