@@ -19,7 +19,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from fleet.ca import Authority, key_pem
 
@@ -80,24 +80,33 @@ def _context(authority: Authority, certificate: bytes, key: bytes) -> Iterator[s
 
 
 def _connect_once(broker: Broker, client_id: str, context: ssl.SSLContext) -> None:
-    accepted = threading.Event()
+    answered = threading.Event()
+    accepted = False
 
     def on_connect(_client: Client, _data: Any, _flags: Any, reason: Any, _p: Any) -> None:
-        if not reason.is_failure:
-            accepted.set()
+        nonlocal accepted
+        accepted = not reason.is_failure
+        answered.set()
 
+    # Once and never again: a second try would come when nobody waits for it any more, and put out
+    # whoever has the name by then.
     client = Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=MQTTProtocolVersion.MQTTv5,
+        reconnect_on_failure=False,
     )
     client.tls_set_context(context)
     client.on_connect = on_connect
+    client.on_disconnect = lambda *_: answered.set()
     try:
         client.connect(broker.host, broker.port, keepalive=30, clean_start=True)
         client.loop_start()
-        if not accepted.wait(WAIT_S):
+        answered.wait(WAIT_S)
+        if not accepted:
             raise TakeoverFailed(f"the broker does not let the hub in as {client_id}")
     except (OSError, ValueError) as error:
         raise TakeoverFailed(f"the broker cannot be reached as {client_id}: {error}") from error
     finally:
-        if client.disconnect() is MQTTErrorCode.MQTT_ERR_SUCCESS:
-            client.loop_stop()
+        client.disconnect()
+        client.loop_stop()
