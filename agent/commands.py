@@ -41,9 +41,9 @@ class Commands:
         self._deployer = deployer
         self._report_now = report_now
 
-    def carry_out(self, command: Command, now_ms: int) -> bool:
+    def carry_out(self, command: Command) -> bool:
         """Do it and store the answer; False for one that was taken before."""
-        if not self._outbox.claim(f"command {command.id}", command.expires_at_ms, now_ms):
+        if not self._outbox.claim(f"command {command.id}", command.expires_at_ms):
             return False
         try:
             detail = self._do(command)

@@ -151,7 +151,7 @@ class Control:
         if isinstance(message, Assignment):
             self._p.deployer.assigned(message)
         else:
-            self._commands.carry_out(message, self._p.guard.now_ms())
+            self._commands.carry_out(message)
 
     def _refuse(self, channel: Channel, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"

@@ -25,6 +25,7 @@ from contract.ids import digest_of
 _LOG = logging.getLogger(__name__)
 MIN_BYTES = 1 << 20
 DEFAULT_BYTES = 16 << 20
+MAX_CLAIMS = 1_000
 _BYTES_PER_ROW = 128
 """What a row costs beside its payload, roughly."""
 
@@ -136,12 +137,17 @@ class Outbox:
         ).fetchone()
         return None if found is None else Row(*found)
 
-    def claim(self, name: str, until_ms: int, now_ms: int) -> bool:
-        """True the first time that `name` is claimed; remembered until `until_ms` has passed."""
+    def claim(self, name: str, until_ms: int) -> bool:
+        """True the first time that `name` is claimed. Those that are of use the longest are kept,
+        whatever the time is: a clock that ran ahead and was put right would bring back the rest."""
         with self._transaction():
-            self._db.execute("DELETE FROM claims WHERE until_ms <= ?", (now_ms,))
             cursor = self._db.execute(
                 "INSERT OR IGNORE INTO claims VALUES (?, ?)", (name, until_ms)
+            )
+            self._db.execute(
+                "DELETE FROM claims WHERE name NOT IN"
+                " (SELECT name FROM claims ORDER BY until_ms DESC LIMIT ?)",
+                (MAX_CLAIMS,),
             )
             return cursor.rowcount == 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import DiskFull
-from agent.outbox import MIN_BYTES, Kind, Outbox
+from agent.outbox import MAX_CLAIMS, MIN_BYTES, Kind, Outbox
 
 BOOT, OTHER_BOOT = "a" * 32, "b" * 32
 
@@ -174,8 +174,17 @@ def test_a_full_disk_is_named_and_loses_nothing(path: Path) -> None:
     assert outbox.append(BOOT, Kind.EVENT, "topic", big) == 2
 
 
-def test_a_name_is_claimed_once_until_it_expires(path: Path) -> None:
+def test_a_name_is_claimed_once(path: Path) -> None:
     outbox = Outbox(path)
-    assert outbox.claim("command 1", until_ms=100, now_ms=1)
-    assert not outbox.claim("command 1", until_ms=100, now_ms=99)
-    assert outbox.claim("command 1", until_ms=300, now_ms=200)
+    assert outbox.claim("command 1", until_ms=100)
+    assert not outbox.claim("command 1", until_ms=100)
+    assert outbox.claim("command 2", until_ms=300)
+    assert not outbox.claim("command 1", until_ms=300)
+
+
+def test_claims_that_are_of_use_the_longest_are_kept(path: Path) -> None:
+    outbox = Outbox(path)
+    for number in range(MAX_CLAIMS + 2):
+        assert outbox.claim(f"command {number}", until_ms=number)
+    assert outbox.claim("command 0", until_ms=MAX_CLAIMS * 2)
+    assert not outbox.claim("command 3", until_ms=3)
