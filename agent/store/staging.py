@@ -8,6 +8,7 @@ network and no trust; the digests come from a manifest that is trusted.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from agent.store.durable import disk_full_is_named, sync_directory, sync_file, w
 from agent.store.layout import chunk_list_path, file_path, manifest_path
 from contract.errors import MalformedBlob
 from contract.ids import digest_of
-from contract.manifest import FileRef
+from contract.manifest import MAX_CHUNK_BYTES, FileRef
 from model.chunks import Chunk, parse_chunk_list
 
 
@@ -77,12 +78,13 @@ class Staging:
         self._open: dict[str, int] = {}
 
     def discard_links(self) -> None:
-        """Whatever is written below here stays here: links that something left behind go."""
+        """Whatever is written below here stays here, and reading ends: links of both kinds, pipes
+        and the like that something left behind go."""
         if self.directory.is_symlink():
             self.directory.unlink()
         for folder, folders, files in os.walk(self.directory):
             for path in (Path(folder, name) for name in (*folders, *files)):
-                if path.is_symlink():
+                if not _is_own(path.lstat()):
                     path.unlink()
 
     def manifest(self, digest: str) -> bytes | None:
@@ -167,9 +169,16 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
         written += os.pwrite(descriptor, data[written:], offset + written)
 
 
+def _is_own(found: os.stat_result) -> bool:
+    """A folder, or a file that has no other name."""
+    return stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
+
+
 def _whole(path: Path, digest: str) -> bytes | None:
+    """Manifests and chunk lists are blobs, and no longer than one."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_CHUNK_BYTES + 1)
     except FileNotFoundError:
         return None
     return data if digest_of(data) == digest else None

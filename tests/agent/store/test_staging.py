@@ -139,3 +139,30 @@ def test_links_below_a_download_are_taken_away(tmp_path: Path) -> None:
     Staging(tmp_path / "link").discard_links()
     assert not (tmp_path / "link").is_symlink()
     assert (outside / "kept").is_symlink()
+
+
+def test_what_would_hold_a_reader_up_or_lead_a_writer_out_is_taken_away(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"kept")
+    staged = tmp_path / "staged"
+    (staged / "files").mkdir(parents=True)
+    os.link(victim, staged / "files" / "model")
+    os.mkfifo(staged / "manifest.json")
+    (staged / "files" / "own").write_bytes(b"")
+    Staging(staged).discard_links()
+    assert sorted(path.name for path in staged.rglob("*")) == ["files", "own"]
+    assert victim.read_bytes() == b"kept"
+
+
+def test_a_file_that_goes_on_for_ever_is_not_read_to_its_end(layout: Layout, v1: Released) -> None:
+    staging = stage(layout, v1)
+    ref = v1.variant.model
+    assert ref.chunks is not None
+    for path in (
+        staging.directory / "manifest.json",
+        staging.directory / "chunks" / ref.chunks.digest,
+    ):
+        with path.open("r+b") as file:
+            file.truncate(1 << 40)
+    assert staging.manifest(v1.digest) is None
+    assert staging.chunk_list(ref) is None
