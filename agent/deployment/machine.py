@@ -78,7 +78,7 @@ def _take_up(state: Deployment, event: on.Assigned) -> Stepped:
     """Terminal results bind (seq, family, digest): only a new seq starts anything.
 
     One seq spans all families of a device. Where it grew for another family's sake, this one's
-    wish is the old one, of the same rollout: it was answered, and a hold stays.
+    wish is the old one: it was answered, and a hold stays.
     """
     if event.attempt.seq <= state.seq:
         return state, ()
@@ -172,9 +172,15 @@ def _adopt(state: Deployment, attempt: Attempt) -> Stepped:
 
 
 def _same_wish(old: Attempt, new: Attempt) -> bool:
-    """Whether the hub wants nothing else of this family than it did."""
+    """Whether the hub wants nothing else of this family than it did.
+
+    The rollout's name alone does not tell: a hub that was restored from a backup gives it again,
+    and one rollout may ask a device twice, which was removed in between. The deadline is set each
+    time that something is asked for, and stays while only the number grows.
+    """
     a, b = old.wanted, new.wanted
-    return (a.target, a.digest, a.rollout, a.mode) == (b.target, b.digest, b.rollout, b.mode)
+    same = (a.target, a.digest, a.mode) == (b.target, b.digest, b.mode)
+    return same and (a.rollout, a.deadline_ms) == (b.rollout, b.deadline_ms)
 
 
 def _same(state: Deployment, attempt: Attempt) -> bool:

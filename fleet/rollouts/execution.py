@@ -45,7 +45,7 @@ def execute(
     evidence = dict(decision.evidence)
     seen = {d.progress.device: d.sighting for d in view.devices}
     if isinstance(decision, do.DeviceFailed):
-        evidence["figures"] = _figures(session, rollout.id, decision.device)
+        evidence["figures"] = figures_of(session, rows[decision.device])
     elif isinstance(decision, do.Advance):
         rollout.wave, rollout.wave_started_at_ms = decision.wave, now_ms
     elif isinstance(decision, do.Assign):
@@ -117,11 +117,13 @@ def _end(session: Session, rollout: Rollout, decision: do.Decision, now_ms: int)
     finish(session, rollout, status, reason, now_ms)
 
 
-def _figures(session: Session, rollout: str, device: str) -> dict[str, float]:
-    """What the device measured, as its last terminal event says."""
+def figures_of(session: Session, row: RolloutDevice) -> dict[str, float]:
+    """What the device measured, as its last terminal event says; none of an older assignment, which
+    came from a rollout of the same name when the hub was restored from a backup since."""
     wanted = (
         select(StoredEvent.figures)
-        .where(StoredEvent.rollout == rollout, StoredEvent.device == device)
+        .where(StoredEvent.rollout == row.rollout, StoredEvent.device == row.device)
+        .where(StoredEvent.assignment_seq >= (row.assigned_seq or 0))
         .where(StoredEvent.outcome.is_not(None))
         .order_by(StoredEvent.id.desc())
         .limit(1)

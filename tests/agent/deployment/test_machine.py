@@ -30,10 +30,18 @@ A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
 def attempt(
-    seq: int, digest: str = A, mode: Mode = Mode.SERVE, rollout: str | None = None
+    seq: int,
+    digest: str = A,
+    mode: Mode = Mode.SERVE,
+    rollout: str | None = None,
+    deadline_ms: int = 0,
 ) -> Attempt:
     wanted = FamilyAssignment(
-        target=f"digits/{digest[0]}", digest=digest, rollout=rollout or f"r{seq}", mode=mode
+        target=f"digits/{digest[0]}",
+        digest=digest,
+        rollout=rollout or f"r{seq}",
+        mode=mode,
+        deadline_ms=deadline_ms,
     )
     return Attempt(seq, wanted)
 
@@ -401,6 +409,27 @@ def test_a_hold_outlives_a_seq_that_grew_for_another_family() -> None:
     assert (held.stage, held.seq, held.hold) == (Stage.ROLLED_BACK, 4, True)
     again, _ = step(held, on.Assigned(attempt=attempt(5, B, rollout="r5")))
     assert (again.stage, again.hold) == (Stage.FETCHING, False)
+
+
+def test_a_rollout_s_name_that_is_given_again_is_a_wish_of_its_own() -> None:
+    """As by a hub that was restored from a backup: it has to be answered, or it would wait."""
+    held, _ = walk(
+        at(Stage.PROBATION, at(Stage.COMMITTED), B, 2),
+        on.Unwell(cause=Cause.LATENCY),
+        on.Restored(),
+    )
+    again, _ = step(held, on.Assigned(attempt=attempt(3, B, rollout="r2", deadline_ms=9_000)))
+    assert (again.stage, again.hold) == (Stage.FETCHING, False)
+
+
+def test_what_serves_is_told_again_to_the_rollout_that_asks_again() -> None:
+    """A device that was removed and added again, with its disk as it was."""
+    state, effects = step(
+        at(Stage.COMMITTED), on.Assigned(attempt=attempt(2, A, rollout="r1", deadline_ms=9_000))
+    )
+    assert outcome(effects) == [(A, Outcome.SUCCEEDED, None)]
+    assert state.last is not None
+    assert state.last.seq == 2
 
 
 def test_what_waits_for_the_way_back_is_not_superseded_by_itself() -> None:
