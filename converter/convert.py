@@ -19,21 +19,23 @@ from converter.compact import compact
 from converter.datasets import Data, read_data
 from converter.errors import NoOnnxForm, Objection
 from converter.extras import Extra, float_extra, half_extra, tflite_extra, with_extras
-from converter.finish import finish
+from converter.finish import Finished, Timings, finish
 from converter.frontends.formats import detect
 from converter.frontends.loading import Opened, open_model
 from converter.frontends.onnx2tf import to_tflite
 from converter.frontends.sources import SourceOptions
+from converter.given_measurements import read_given
 from converter.int8 import Int8Workshop, load
-from converter.latency import Latency, measure_latency
+from converter.latency import Latency
 from converter.onnx_int8 import Progress, int8_artifact, part, quantise_to_the_gate
 from converter.outputs import output_specs
 from converter.report import EvaluationReport
-from converter.reporting import make_report
+from converter.reporting import INT8, make_report
 from converter.request import ConvertRequest, check_request
 from converter.samples import Arrays, Samples
 from converter.sessions import Runner
 from converter.source import SourceModel
+from converter.stopwatch import Stopwatch, Timed
 from converter.tflite import release
 from converter.tflite.runner import TfliteRunner
 
@@ -44,13 +46,17 @@ _PARITY_SAMPLES = 64
 
 @dataclass(frozen=True)
 class Converted:
-    """A bundle that stands under `path`. `latency` is of this run and not in the bundle."""
+    """A bundle that stands under `path`. `latency`: of its int8, or of what ships instead.
+
+    `notes`: what a person is to know of where the latencies come from.
+    """
 
     path: Path
     manifest: Manifest
     manifest_digest: str
     report: EvaluationReport
     latency: Latency
+    notes: tuple[str, ...] = ()
 
 
 def convert(request: ConvertRequest, progress: Progress | None = None) -> Converted:
@@ -61,9 +67,10 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     tell = progress or _say_nothing
     tell("read", 0.0)
     check_request(request)
+    stopwatch = _stopwatch(request)
     opened = open_model(request.model, request.calib, _source_options(request))
     if opened.onnx is None:
-        return _convert_tflite(request, opened, tell)
+        return _convert_tflite(request, opened, stopwatch, tell)
     source = fix_batch(opened.onnx) if request.fixed_batch else opened.onnx
     data = read_data(request, source.inputs)
     request = _with_classes(request, opened, data)
@@ -71,8 +78,8 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     objections += _weigh(request.force, ranges.find_outlier(data.calibration))
     objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
     if opened.sources.trees is not None:
-        shrunk = unquantised.tree_release(request, opened, data)
-        return _ship_float(request, opened, data, shrunk, objections, tell)
+        shrunk = unquantised.tree_release(request, opened, data, stopwatch)
+        return _ship_float(request, opened, data, shrunk, objections, stopwatch, tell)
     with tempfile.TemporaryDirectory(prefix="outrider-convert-") as directory:
         work = Path(directory)
         tell("simplify", 0.1)
@@ -93,11 +100,12 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
         )
     tell("time", 0.75)
     int8_runner = load(int8, source.inputs, source.batch)
-    latency = measure_latency(int8_runner, float_runner, data.evaluation)
+    float32 = Timed(float_runner, source.data)
+    latency = stopwatch.time(INT8, Timed(int8_runner, int8.data), float32, data.evaluation)
     if opened.sources.small and latency.p50_ms > latency.p50_ms_float32:
         labels = data.evaluation.labels
         kept = unquantised.small_release(float_data, measured, labels, latency)
-        return _ship_float(request, opened, data, kept, objections, tell)
+        return _ship_float(request, opened, data, kept, objections, stopwatch, tell)
     objections += _weigh(request.force, gate.why_useless(measured.comparison))
     objections += _weigh(
         request.force, gate.why_one_answer(measured.comparison, data.evaluation.origin)
@@ -120,10 +128,15 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
         behind.append(float_extra(float_data, source.batch, data, accuracy))
     report = with_extras(report, before, behind)
     artifacts = [*(e.artifact for e in before), artifact, *(e.artifact for e in behind)]
+    latencies = {INT8: latency}
+    for extra in (*before, *behind):
+        timed, name = _timed(extra), extra.artifact.name
+        latencies[name] = stopwatch.time(name, timed, float32, data.evaluation)
     tell("write", 0.9)
-    manifest, digest = finish(request, source.inputs, data, report, artifacts)
+    timings = Timings(latencies, stopwatch.taken)
+    made = finish(request, source.inputs, data, report, artifacts, timings)
     tell("done", 1.0)
-    return Converted(request.output, manifest, digest, report, latency)
+    return _converted(request, made, latency, stopwatch)
 
 
 def _ship_float(
@@ -132,6 +145,7 @@ def _ship_float(
     data: Data,
     made: unquantised.FloatRelease,
     objections: list[Objection],
+    stopwatch: Stopwatch,
     tell: Progress,
 ) -> Converted:
     """The end of the pipeline for a model that int8 does not suit; judged like every other."""
@@ -145,12 +159,15 @@ def _ship_float(
     report = unquantised.report_float(request, source, data, made, record, opened.sources.notes)
     artifact = unquantised.artifact_float(made, source, data, report)
     tell("write", 0.9)
-    manifest, digest = finish(request, source.inputs, data, report, [artifact])
+    timings = Timings({artifact.name: made.latency}, stopwatch.taken)
+    finished = finish(request, source.inputs, data, report, [artifact], timings)
     tell("done", 1.0)
-    return Converted(request.output, manifest, digest, report, made.latency)
+    return _converted(request, finished, made.latency, stopwatch)
 
 
-def _convert_tflite(request: ConvertRequest, opened: Opened, tell: Progress) -> Converted:
+def _convert_tflite(
+    request: ConvertRequest, opened: Opened, stopwatch: Stopwatch, tell: Progress
+) -> Converted:
     """The whole way of a model that came as .tflite: the same steps, through LiteRT."""
     model = opened.sources.tflite
     if model is None or request.with_cuda or request.with_float or request.fixed_batch:
@@ -168,7 +185,12 @@ def _convert_tflite(request: ConvertRequest, opened: Opened, tell: Progress) -> 
         request, model, float_runner, data, part(tell, "quantise", 0.1, 0.7)
     )
     tell("time", 0.75)
-    latency = measure_latency(variant.runner, float_runner, data.evaluation)
+    latency = stopwatch.time(
+        release.NAME,
+        Timed(variant.runner, variant.made.data, "litert"),
+        Timed(float_runner, model.data, "litert"),
+        data.evaluation,
+    )
     comparison = variant.measured.comparison
     objections += _weigh(request.force, gate.why_useless(comparison))
     objections += _weigh(request.force, gate.why_one_answer(comparison, data.evaluation.origin))
@@ -182,9 +204,10 @@ def _convert_tflite(request: ConvertRequest, opened: Opened, tell: Progress) -> 
     )
     artifact = release.artifact(variant, data, opened.origin.length)
     tell("write", 0.9)
-    manifest, digest = finish(request, model.inputs, data, report, [artifact])
+    timings = Timings({release.NAME: latency}, stopwatch.taken)
+    made = finish(request, model.inputs, data, report, [artifact], timings)
     tell("done", 1.0)
-    return Converted(request.output, manifest, digest, report, latency)
+    return _converted(request, made, latency, stopwatch)
 
 
 def _others(
@@ -206,6 +229,23 @@ def _others(
             tflite_extra(request, tflite, reference, source.inputs, data, lambda share: None)
         )
     return before, behind
+
+
+def _stopwatch(request: ConvertRequest) -> Stopwatch:
+    given = None if request.measurements is None else read_given(request.measurements)
+    return Stopwatch(request.measurement_cache, anew=request.remeasure, given=given)
+
+
+def _timed(extra: Extra) -> Timed:
+    return Timed(extra.engine, extra.artifact.data, extra.artifact.runtime)
+
+
+def _converted(
+    request: ConvertRequest, made: Finished, latency: Latency, stopwatch: Stopwatch
+) -> Converted:
+    return Converted(
+        request.output, made.manifest, made.digest, made.report, latency, tuple(stopwatch.notes)
+    )
 
 
 def _with_classes(request: ConvertRequest, opened: Opened, data: Data) -> ConvertRequest:

@@ -21,6 +21,14 @@ class OutputUnwritable(ConvertError):
     """The bundle cannot be written where it was asked for."""
 
 
+class MeasurementsUnreadable(ConvertError):
+    """The file that is to give measured latencies holds none, or is damaged."""
+
+
+class MeasurementsMismatch(ConvertError):
+    """The given latencies are of other models, or were measured by another runtime."""
+
+
 # The model
 
 

@@ -17,6 +17,7 @@ from contract.manifest import TensorSpec
 from converter import gate
 from converter.bundle import Artifact
 from converter.datasets import Data
+from converter.engine import Engine
 from converter.errors import GateFailed
 from converter.evaluate import Comparison, compare
 from converter.evidence.golden import FLOAT_TOLERANCE
@@ -35,9 +36,13 @@ HALF, FLOAT = "onnx-fp16", "onnx-fp32"
 
 @dataclass(frozen=True)
 class Extra:
-    """One more variant. `report` and `comparison` are None for float32, the measure of the rest."""
+    """One more variant, loaded in `engine`.
+
+    `report` and `comparison` are None for float32, the measure of the rest.
+    """
 
     artifact: Artifact
+    engine: Engine
     report: VariantReport | None = None
     comparison: Comparison | None = None
     candidates: tuple[Candidate, ...] = ()
@@ -95,7 +100,7 @@ def half_extra(
         accuracy=found.accuracy,
         confusion=confusion(answers, data.evaluation.labels, classes),
     )
-    return Extra(artifact, report, found)
+    return Extra(artifact, runner, report, found)
 
 
 def tflite_extra(
@@ -112,6 +117,7 @@ def tflite_extra(
     variant = release.make_variant(request, named, reference, data, told)
     return Extra(
         release.artifact(variant, data, len(model.data)),
+        variant.runner,
         release.variant_report(variant, data),
         variant.measured.comparison,
         tuple(release.candidates(variant)),
@@ -124,5 +130,6 @@ def float_extra(data: bytes, batch: int, samples: Data, accuracy: float | None) 
     evidence = {"bytes": float(len(data))}
     if accuracy is not None:
         evidence["accuracy"] = accuracy
-    answers = Runner(data, batch).run(samples.calibration)
-    return Extra(Artifact(FLOAT, data, answers, FLOAT_TOLERANCE, evidence))
+    runner = Runner(data, batch)
+    answers = runner.run(samples.calibration)
+    return Extra(Artifact(FLOAT, data, answers, FLOAT_TOLERANCE, evidence), runner)

@@ -16,6 +16,7 @@ from contract.errors import ContractError
 from contract.ids import digest_of
 from contract.manifest import FileRef, TensorSpec, Variant
 from converter.errors import BundleUnreadable
+from converter.measurement import places
 from converter.report import EvaluationReport, decode_report
 from converter.report_files import JSON_PATH
 from model.archive import Bundle, open_bundle
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 MAX_REPORT_BYTES = 16 << 20
 MAX_SIGNATURES = 16
+MAX_MEASUREMENTS = 16
 
 
 class _Signature(msgspec.Struct, frozen=True):
@@ -96,6 +98,7 @@ def _describe(bundle: Bundle, path: Path) -> dict[str, Any]:
         "produced_by": manifest.produced_by,
         "variants": [_variant(variant) for variant in manifest.variants],
         "hub_files": [_file(ref) for ref in manifest.hub_files],
+        "measured": [] if report is None else places(report.measurements[:MAX_MEASUREMENTS]),
         "report": None if report is None else msgspec.to_builtins(report),
     }
 

@@ -1,15 +1,12 @@
 """How long one sample takes, int8 against float32, measured alternately in one run.
 
 The machine's mood (frequency, neighbours) then falls on both alike. Latency is of this machine and
-this moment, so it is reported and never enters the bundle: the same input gives the same bytes.
+this moment: a second run finds other figures, so `converter.stopwatch` decides when there is one.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.engine import Engine
-from converter.page import Timing
 from converter.samples import Samples
-from model.runtimes import installed_runtimes
 
 WARM_UP = 10
 ROUNDS = 200
@@ -51,18 +46,6 @@ def measure_latency(int8: Engine, float32: Engine, samples: Samples) -> Latency:
     return Latency(_median(ours), _median(theirs), len(ours))
 
 
-def timing(latency: Latency, variants: Sequence[str]) -> Timing:
-    """The same figures for the report that is written beside the bundle, with the host's name.
-
-    `variants` in the manifest's order: the first of int8 is the one that was timed, or the only one
-    of a release without.
-    """
-    timed = next((name for name in variants if name.endswith("-int8")), variants[0])
-    runtimes = ", ".join(f"{name} {version}" for name, version in installed_runtimes().items())
-    host = f"{platform.machine()}, {os.cpu_count()} CPUs, {runtimes}"
-    return Timing(host, (("float32", latency.p50_ms_float32), (timed, latency.p50_ms)))
-
-
 def _time_ms(runner: Engine, sample: dict[str, NDArray[Any]]) -> float:
     start = time.perf_counter_ns()
     runner.run_once(sample)
@@ -70,4 +53,5 @@ def _time_ms(runner: Engine, sample: dict[str, NDArray[Any]]) -> float:
 
 
 def _median(values: list[float]) -> float:
-    return round(float(np.median(values)), 4)
+    # Rounded to what a clock tells; above 0, so that a ratio can be told of any two.
+    return max(round(float(np.median(values)), 4), 0.0001)

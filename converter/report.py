@@ -1,6 +1,7 @@
 """The evaluation report: what went in, what was measured, what was overruled. Stays at the hub.
 
-Holds nothing of the moment or the machine's speed, so that the same input gives the same bytes.
+The only figures of the moment are the measured latencies, which are an input of the conversion and
+stand here whole (docs/adr/0018): the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from contract.manifest import GateRecord, Source
+from converter.measurement import Measurement
 
 REPORT_SCHEMA = 1
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
@@ -121,6 +123,16 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     """Percent of the values."""
 
 
+class VariantLatency(msgspec.Struct, frozen=True, kw_only=True):
+    """One call on one sample, on the host of the report's measurements; medians in ms.
+
+    Both by turns in one run, so that their ratio holds better than either figure.
+    """
+
+    p50_ms: float
+    p50_ms_float32: float
+
+
 class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     """One variant of the bundle beside the float32 model."""
 
@@ -133,6 +145,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[LayerError] = []
     fusion: FusionAudit | None = None
     confusion: Confusion | None = None
+    latency: VariantLatency | None = None
 
 
 class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +165,8 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     candidates: list[Candidate] = []
     coverage: list[Coverage] = []
     confusion_float32: Confusion | None = None
+    measurements: list[Measurement] = []
+    """Every latency that this conversion rested on, also of what did not ship."""
 
 
 def encode_report(report: EvaluationReport) -> bytes:

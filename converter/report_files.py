@@ -1,8 +1,4 @@
-"""The report's two files: as they stand in the bundle, and a fuller pair beside it when asked for.
-
-What this host measured in time is only in the pair beside it: the bundle's bytes depend on nothing
-but its inputs (docs/adr/0011).
-"""
+"""The report's two files: in the bundle, and the same two beside it when asked for."""
 
 from __future__ import annotations
 
@@ -11,10 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-import msgspec
-
 from converter.errors import OutputUnwritable
-from converter.page import Timing, render
+from converter.page import render
 from converter.report import EvaluationReport, encode_report
 
 JSON_PATH = "report.json"
@@ -26,21 +20,15 @@ def report_files(report: EvaluationReport) -> dict[str, bytes]:
     return {HTML_PATH: render(report), JSON_PATH: encode_report(report)}
 
 
-def write_full_report(directory: Path, report: EvaluationReport, timing: Timing) -> None:
-    """Write both files into `directory`, with the latency of this host; raises `OutputUnwritable`.
+def write_report(directory: Path, report: EvaluationReport) -> None:
+    """Write both files into `directory`; raises `OutputUnwritable`.
 
     An older report is replaced, each file by one rename.
     """
-    timed = {
-        **msgspec.to_builtins(report),
-        "host": timing.host,
-        "latency_p50_ms": dict(timing.p50_ms),
-    }
-    encoded = msgspec.json.format(msgspec.json.encode(timed, order="sorted"), indent=1) + b"\n"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _replace(directory / HTML_PATH, render(report, timing))
-        _replace(directory / JSON_PATH, encoded)
+        for name, data in report_files(report).items():
+            _replace(directory / name, data)
     except OSError as error:
         raise OutputUnwritable(
             f"{directory}: {error.strerror or 'cannot be written'}; choose another --report"

@@ -53,6 +53,12 @@ class ConvertRequest:
     """How raw files, here and on the device, become the model's input."""
     label_column: str | None = None
     """Of CSV files; None: `label`, where there is one."""
+    measurement_cache: Path | None = None
+    """Where measured latencies are kept, so that the next conversion takes them; None: nowhere."""
+    remeasure: bool = False
+    """Whether the clock is asked although a latency is kept."""
+    measurements: Path | None = None
+    """A bundle or report whose measured latencies are taken, instead of any of this host."""
     onnx2tf_python: Path | None = None
     """The interpreter of onnx2tf's own environment: asks for TFLite out of an ONNX model."""
 
@@ -73,6 +79,8 @@ def check_request(request: ConvertRequest) -> None:
     ratio = request.max_latency_ratio
     if ratio is not None and not 0 < ratio < math.inf:
         raise InvalidRequest(f"--max-latency-ratio {ratio:g}: give a number above 0, e.g. 1.0")
+    if request.remeasure and request.measurements is not None:
+        raise InvalidRequest("--remeasure and --measurements exclude each other; give one of them")
     if request.integer_io and (request.with_float or request.with_cuda):
         raise InvalidRequest(
             "--integer-io: a float variant beside it would have another interface; leave out"

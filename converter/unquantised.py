@@ -21,13 +21,14 @@ from converter.evaluate import compare
 from converter.evidence.golden import FLOAT_TOLERANCE
 from converter.frontends.forest import Shrunk, shrink
 from converter.frontends.loading import Opened
-from converter.latency import Latency, measure_latency
+from converter.latency import Latency
 from converter.outputs import find_classes, output_specs
 from converter.report import EvaluationReport, ModelFigures, Quantiser, VariantReport
 from converter.reporting import Measured, confusion, coverage, data_summary, source_record
 from converter.request import ConvertRequest
 from converter.sessions import Runner
 from converter.source import SourceModel
+from converter.stopwatch import Stopwatch, Timed
 
 FLOAT = "onnx-fp32"
 
@@ -53,7 +54,9 @@ def small_release(
     return FloatRelease(data, f"float32, since int8 takes {ratio:.1f} times as long", same, own)
 
 
-def tree_release(request: ConvertRequest, opened: Opened, data: Data) -> FloatRelease:
+def tree_release(
+    request: ConvertRequest, opened: Opened, data: Data, stopwatch: Stopwatch
+) -> FloatRelease:
     """The smallest ensemble that passes the gate, or the whole one where none does."""
     source, trees = opened.onnx, opened.sources.trees
     if source is None or trees is None:
@@ -67,7 +70,9 @@ def tree_release(request: ConvertRequest, opened: Opened, data: Data) -> FloatRe
         measured = evaluate_float(request, whole, runner, data)
         if gate.decide(measured.comparison, request.max_drop).passed:
             break
-    latency = measure_latency(runner, whole, data.evaluation)
+    latency = stopwatch.time(
+        FLOAT, Timed(runner, shrunk.data), Timed(whole, source.data), data.evaluation
+    )
     share = 100 * len(shrunk.data) / len(source.data)
     reason = f"{shrunk.reason}; {len(shrunk.data)} bytes, {share:.0f} % of the whole"
     return FloatRelease(shrunk.data, reason, measured, latency)

@@ -15,15 +15,21 @@ class Environment:
     """url, token and CA of the hub that this account operates."""
     agent_state: Path
     """The device's state directory."""
+    measurements: Path
+    """Where conversions keep the latencies that they measured on this host."""
 
 
 def read_environment() -> Environment:
-    """From OUTRIDER_OPERATOR_CONFIG, XDG_CONFIG_HOME and OUTRIDER_STATE_DIR."""
+    """From OUTRIDER_OPERATOR_CONFIG, XDG_CONFIG_HOME, OUTRIDER_STATE_DIR, OUTRIDER_CACHE_DIR and
+    XDG_CACHE_HOME."""
     configured = os.environ.get("OUTRIDER_OPERATOR_CONFIG")
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    kept = os.environ.get("OUTRIDER_CACHE_DIR")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Environment(
         operator_file=Path(configured) if configured else home / "outrider" / "operator.json",
         agent_state=Path(os.environ.get("OUTRIDER_STATE_DIR") or "/var/lib/outrider"),
+        measurements=(Path(kept) if kept else caches / "outrider") / "measurements",
     )
 
 

@@ -5,6 +5,6 @@ Imports neither numpy nor a runtime, so that `outrider inspect` can draw the pag
 
 from __future__ import annotations
 
-from converter.page.document import Timing, render
+from converter.page.document import render
 
-__all__ = ["Timing", "render"]
+__all__ = ["render"]

@@ -5,11 +5,9 @@ The page forbids itself every script and every request, whatever a label may hol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from contract.manifest import GateRecord
 from converter.page.classes import classes_section
-from converter.page.markup import TIMES, decibel, esc, percent, points
+from converter.page.markup import decibel, esc, percent, points, times
 from converter.page.sections import (
     candidates_section,
     coverage_section,
@@ -18,6 +16,7 @@ from converter.page.sections import (
     latency_section,
     layers_section,
     making_section,
+    ratio_of,
     variants_section,
 )
 from converter.page.style import STYLE
@@ -26,20 +25,11 @@ from converter.report import EvaluationReport
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Median latencies in ms by variant (`float32` first), and the host that they were taken on."""
-
-    host: str
-    p50_ms: tuple[tuple[str, float], ...]
-
-
-def render(report: EvaluationReport, timing: Timing | None = None) -> bytes:
-    """UTF-8 HTML. Without `timing` nothing of the moment is in it: equal reports, equal bytes."""
+def render(report: EvaluationReport) -> bytes:
+    """UTF-8 HTML: equal reports, equal bytes."""
     title = f"{report.family}:{report.version}"
-    parts = [_head(report, title, timing), variants_section(report), gate_section(report.gate)]
-    if timing is not None:
-        parts.append(latency_section(timing.p50_ms, timing.host))
+    parts = [_head(report, title), variants_section(report), gate_section(report.gate)]
+    parts.append(latency_section(report))
     for variant in report.variants:
         parts += [layers_section(variant), fusion_section(variant)]
     parts += [candidates_section(report.candidates), coverage_section(report.coverage, report.data)]
@@ -59,7 +49,7 @@ def render(report: EvaluationReport, timing: Timing | None = None) -> bytes:
     return page.encode("utf-8")
 
 
-def _head(report: EvaluationReport, title: str, timing: Timing | None) -> str:
+def _head(report: EvaluationReport, title: str) -> str:
     word, tone = verdict(report.gate)
     figures = report.figures
     ratio = 100 * figures.bytes / max(figures.bytes_float32, 1)
@@ -68,11 +58,9 @@ def _head(report: EvaluationReport, title: str, timing: Timing | None) -> str:
         change = f"{points(figures.accuracy - figures.accuracy_float32)} points"
         cards.insert(0, ("accuracy", percent(figures.accuracy), change))
     cards.append(("SQNR", decibel(figures.sqnr_db), ""))
-    times = dict(timing.p50_ms) if timing is not None else {}
-    base = times.pop("float32", 0.0)
-    if base > 0 and times:
-        name, ours = next(iter(times.items()))
-        cards.append(("latency", f"{ours / base:.2f} {TIMES}", f"of float32, {name}"))
+    timed = next((v for v in report.variants if ratio_of(v.latency) is not None), None)
+    if timed is not None:
+        cards.append(("latency", times(ratio_of(timed.latency)), f"of float32, {timed.name}"))
     drawn = "".join(
         f'<div class="card"><span>{esc(name)}</span><b>{esc(value)}</b><i>{esc(more)}</i></div>'
         for name, value, more in cards

@@ -41,6 +41,16 @@ def percent(value: float | None, digits: int = 2) -> str:
     return DASH if value is None else f"{value:.{digits}f} %"
 
 
+def milliseconds(value: float) -> str:
+    """`0.051 ms`."""
+    return f"{value:.3f} ms"
+
+
+def times(ratio: float | None) -> str:
+    """`0.25 \u00d7`, or a dash for what was not measured."""
+    return DASH if ratio is None else f"{ratio:.2f} {TIMES}"
+
+
 def decibel(value: float) -> str:
     """`31.2 dB`."""
     return f"{value:.1f} dB"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contract.manifest import GateRecord
+from converter.measurement import places
 from converter.page.markup import (
     DASH,
     decibel,
     figure,
+    milliseconds,
     number,
     paragraph,
     percent,
@@ -17,6 +19,7 @@ from converter.page.markup import (
     section,
     size,
     table,
+    times,
     without_common_path,
 )
 from converter.page.pictures import Bar, Span, bars, columns, gate, parts_of, spans
@@ -27,6 +30,7 @@ from converter.report import (
     EvaluationReport,
     LayerError,
     Quantiser,
+    VariantLatency,
     VariantReport,
 )
 
@@ -108,15 +112,36 @@ def gate_section(record: GateRecord) -> str:
     return section("Gate", *parts)
 
 
-def latency_section(latencies: Sequence[tuple[str, float]], host: str) -> str:
-    """Medians by variant; only in the copy that is written beside the bundle."""
-    if not latencies:
+def latency_section(report: EvaluationReport) -> str:
+    """Medians by variant, each beside the float32 that it took turns with; where and when."""
+    timed = [(v.name, v.latency) for v in report.variants if v.latency is not None]
+    if not timed:
         return ""
-    rows = [
-        Bar(name, ms, f"{ms:.3f} ms", "ref" if name == "float32" else "a") for name, ms in latencies
+    base = timed[0][1].p50_ms_float32
+    rows = [Bar("float32", base, milliseconds(base), "ref")]
+    rows += [Bar(name, found.p50_ms, milliseconds(found.p50_ms)) for name, found in timed]
+    body = [
+        (
+            name,
+            milliseconds(found.p50_ms),
+            milliseconds(found.p50_ms_float32),
+            times(ratio_of(found)),
+        )
+        for name, found in timed
     ]
-    picture = figure("Median of one call, one sample, one thread", bars("latency", rows))
-    return section("Latency on this host", paragraph(host, "muted"), picture)
+    return section(
+        "Latency on the host that converted",
+        *(paragraph(words, "muted") for words in places(report.measurements[:MAX_ROWS])),
+        figure("Median of one call, one sample, one thread", bars("latency", rows)),
+        table(("variant", "one call", "float32, by turns", "of float32"), body),
+    )
+
+
+def ratio_of(found: VariantLatency | None) -> float | None:
+    """How long one call takes, float32 being 1; None where that was not measured."""
+    if found is None or found.p50_ms_float32 <= 0:
+        return None
+    return found.p50_ms / found.p50_ms_float32
 
 
 def layers_section(variant: VariantReport) -> str:

@@ -53,17 +53,26 @@ def _fields(described: dict[str, Any]) -> dict[str, object]:
         "gate": f"{verdict}: {gate['metric']} {gate['measured']:.2f} against"
         f" {gate['baseline']:.2f}, at most {gate['max_drop']:g} points lower",
         "reason": gate["reason"],
-        "latency here": _latency(described.get("latency")),
+        "latency": _latencies(described["report"]),
+        "measured on": "; ".join(described["measured"]),
         "device classes": ", ".join(described["device_classes"]),
         "signed": _signed(described["signatures"]) or "no: outrider sign",
     }
 
 
-def _latency(measured: dict[str, float] | None) -> str:
-    if measured is None:
+def _latencies(report: dict[str, Any] | None) -> str:
+    variants = [] if report is None else report["variants"]
+    timed = [(each["name"], each["latency"]) for each in variants if each["latency"] is not None]
+    if not timed:
         return ""
-    int8, float32 = measured["p50_ms"] * 1000, measured["p50_ms_float32"] * 1000
-    return f"p50 {int8:.1f} us, float32 {float32:.1f} us, one sample, one thread"
+    told = "; ".join(f"{name} {_latency(latency)}" for name, latency in timed)
+    return f"{told}; median of one call on one sample, one thread"
+
+
+def _latency(measured: dict[str, float]) -> str:
+    ours, float32 = measured["p50_ms"], measured["p50_ms_float32"]
+    ratio = f" ({ours / float32:.2f} x)" if float32 > 0 else ""
+    return f"{ours * 1000:.1f} us, float32 {float32 * 1000:.1f} us{ratio}"
 
 
 def _signed(signatures: Sequence[dict[str, Any]]) -> str:

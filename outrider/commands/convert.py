@@ -15,6 +15,7 @@ from outrider.boundary import require
 from outrider.commands.bundle_text import show_bundle
 from outrider.commands.options import Json
 from outrider.errors import CommandFailed
+from outrider.settings import read_environment
 from outrider.terminal import ERR, note
 
 DEFAULT_MAX_DROP = 1.0
@@ -86,8 +87,15 @@ def convert(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the report with this host's latency here too."),
+        typer.Option(metavar="DIR", help="Write the bundle's report here too."),
     ] = None,
+    measurements: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take the latencies out of this bundle or report."),
+    ] = None,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Measure latency anew, and keep that.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Quantise a trained model to int8, measured, as a bundle.
@@ -101,6 +109,9 @@ def convert(
     a scikit-learn .joblib. The last one is a pickle: reading it runs code out of it, so it needs
     --trust-pickle.
 
+    Latency is measured once on a host and kept, so that the same input gives the same bytes. To
+    make a bundle again elsewhere, give it as --measurements.
+
     \b
     Example:
         outrider convert digits-1.onnx --calib calib.npz --eval eval.npz \\
@@ -109,8 +120,7 @@ def convert(
     require("converter", "onnx", "onnxruntime", "numpy")
     from converter.convert import convert as run
     from converter.inspection import describe
-    from converter.latency import timing
-    from converter.report_files import write_full_report
+    from converter.report_files import write_report
     from converter.request import ConvertRequest
 
     request = ConvertRequest(
@@ -135,18 +145,21 @@ def convert(
         label_column=label_column,
         trust_pickle=trust_pickle,
         source_timeout_s=source_timeout,
+        measurement_cache=read_environment().measurements,
+        remeasure=remeasure,
+        measurements=measurements,
         onnx2tf_python=onnx2tf_python,
     )
     with _progress() as bar:
         task = bar.add_task("reading", total=1.0)
         made = run(request, lambda step, share: bar.update(task, description=step, completed=share))
-    described = describe(output)
-    # Of this machine and moment, so it is told here and does not stand in the bundle.
-    described["latency"] = asdict(made.latency)
     if report is not None:
-        names = [variant.name for variant in made.manifest.variants]
-        write_full_report(report, made.report, timing(made.latency, names))
+        write_report(report, made.report)
+    described = describe(output)
+    described["latency"] = asdict(made.latency)
     show_bundle(described, json, brief=True)
+    for said in made.notes:
+        note(said)
     if not json:
         note(f"All that was measured: outrider inspect {output} --html report.html")
         note(f"Next: outrider sign {output} --keys DIR")

@@ -10,7 +10,10 @@ import pytest
 from converter.convert import Converted, convert
 from converter.request import ConvertRequest
 from examples.digits.data import write_conversion_inputs
+from tests.agent.disks import small_disk
 from tests.converter import models
+
+__all__ = ["small_disk"]
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 
@@ -24,6 +27,11 @@ class Inputs:
     evaluation: Path
     folder: Path
 
+    @property
+    def measurements(self) -> Path:
+        """Where conversions of these files keep the latencies that they measured."""
+        return self.folder / "measurements"
+
     def request(self, **changes: object) -> ConvertRequest:
         """A request for `digits:1` out of these files, with `changes`."""
         fields: dict[str, object] = {
@@ -33,6 +41,7 @@ class Inputs:
             "family": "digits",
             "version": "1",
             "output": self.folder / "out.bundle",
+            "measurement_cache": self.measurements,
         }
         return ConvertRequest(**{**fields, **changes})  # type: ignore[arg-type]  # tests pick fields
 

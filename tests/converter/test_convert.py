@@ -64,6 +64,8 @@ def test_the_bundle_is_whole_and_names_what_was_measured(converted: Converted) -
         "agreement",
         "bytes",
         "bytes_float32",
+        "p50_ms",
+        "p50_ms_float32",
         "sqnr_db",
     }
     assert variant.evidence["bytes"] == variant.model.length

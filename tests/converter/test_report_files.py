@@ -1,4 +1,4 @@
-"""The report's files: the bundle's hold no moment, the pair beside it does."""
+"""The report's files: latency is in them, and the pair beside the bundle is the bundle's."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.errors import OutputUnwritable
-from converter.page import Timing, render
+from converter.page import render
 from converter.report import EvaluationReport, decode_report
-from converter.report_files import report_files, write_full_report, write_page
+from converter.report_files import report_files, write_page, write_report
 from tests.converter.page.reports import bare, full
-
-TIMING = Timing("x86_64, 2 CPUs", (("float32", 0.2), ("onnx-int8", 0.05)))
 
 
 def test_the_bundles_files_depend_on_the_report_alone() -> None:
     assert report_files(full()) == report_files(full())
     assert list(report_files(full())) == ["report.html", "report.json"]
-    assert all(b"_ms" not in data for data in report_files(full()).values())
 
 
 def test_the_figures_come_back_from_the_json() -> None:
@@ -31,25 +28,33 @@ def test_the_figures_come_back_from_the_json() -> None:
 
 def test_a_report_of_before_the_pictures_is_still_read() -> None:
     old = json.loads(report_files(bare())["report.json"])
-    for name in ("labels", "variants", "candidates", "coverage", "confusion_float32"):
+    newer = ("labels", "variants", "candidates", "coverage", "confusion_float32", "measurements")
+    for name in newer:
         del old[name]
     assert decode_report(json.dumps(old).encode()) == bare()
 
 
-def test_the_pair_beside_the_bundle_has_this_hosts_latency(tmp_path: Path) -> None:
+def test_latency_is_in_both_files() -> None:
+    files = report_files(full())
+    found = json.loads(files["report.json"])
+    timed = [variant["latency"] for variant in found["variants"]]
+    assert timed == [
+        {"p50_ms": 0.05, "p50_ms_float32": 0.2},
+        {"p50_ms": 0.1, "p50_ms_float32": 0.2},
+    ]
+    assert found["measurements"][0]["host"] == "x86_64, 2 CPUs"
+    assert b"Latency on the host that converted" in files["report.html"]
+
+
+def test_the_pair_beside_the_bundle_is_the_bundles(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "report"
-    write_full_report(folder, full(), TIMING)
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
-    found = json.loads((folder / "report.json").read_bytes())
-    assert found["latency_p50_ms"] == {"float32": 0.2, "onnx-int8": 0.05}
-    assert found["host"] == "x86_64, 2 CPUs"
-    assert decode_report((folder / "report.json").read_bytes()) == full()
-    assert (folder / "report.html").read_bytes() == render(full(), TIMING)
+    write_report(folder, full())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == report_files(full())
 
 
 def test_an_older_pair_is_replaced(tmp_path: Path) -> None:
-    write_full_report(tmp_path, bare(), TIMING)
-    write_full_report(tmp_path, full(), TIMING)
+    write_report(tmp_path, bare())
+    write_report(tmp_path, full())
     assert b"onnx-int8" in (tmp_path / "report.html").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -57,7 +62,7 @@ def test_an_older_pair_is_replaced(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputUnwritable, match="choose another --report"):
-        write_full_report(tmp_path / "file", full(), TIMING)
+        write_report(tmp_path / "file", full())
     with pytest.raises(OutputUnwritable, match="choose another --html"):
         write_page(tmp_path / "none" / "x.html", full())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

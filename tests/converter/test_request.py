@@ -73,6 +73,11 @@ def test_integer_and_float_interfaces_share_no_release(tmp_path: Path, field: st
         check_request(request(tmp_path, integer_io=True, **{field: True}))
 
 
+def test_measuring_anew_and_taking_what_was_measured_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="--remeasure and --measurements"):
+        check_request(request(tmp_path, remeasure=True, measurements=tmp_path / "a.bundle"))
+
+
 @pytest.mark.parametrize("ratio", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_latency_limit_is_a_positive_number(tmp_path: Path, ratio: float) -> None:
     with pytest.raises(InvalidRequest, match="max-latency-ratio"):

@@ -128,8 +128,20 @@ def test_a_tflite_file_becomes_a_release(tflite: Converted) -> None:
 
 def test_the_same_tflite_file_gives_the_same_bundle(tflite: Converted, tmp_path: Path) -> None:
     path = models.save(tmp_path / "digits.tflite", models.classifier())
-    again = convert(Inputs(path, *samples(tmp_path, "image"), tmp_path).request())
-    assert again.manifest_digest == tflite.manifest_digest
+    kept = tflite.path.parent / "measurements"
+    request = Inputs(path, *samples(tmp_path, "image"), tmp_path).request(measurement_cache=kept)
+    assert convert(request).manifest_digest == tflite.manifest_digest
+
+
+def test_every_variant_is_timed_beside_the_float_model(all_of_them: Converted) -> None:
+    for variant in all_of_them.manifest.variants:
+        assert variant.evidence["p50_ms"] > 0, variant.name
+        assert variant.evidence["p50_ms_float32"] > 0, variant.name
+    told = {each.name: each.latency for each in all_of_them.report.variants}
+    assert set(told) == {"onnx-fp16", "onnx-int8", "tflite-int8"}
+    assert all(latency is not None for latency in told.values())
+    runtimes = [m.subject.artifact.runtime.split()[0] for m in all_of_them.report.measurements]
+    assert sorted(runtimes) == ["litert", "onnxruntime", "onnxruntime", "onnxruntime"]
 
 
 def test_a_tflite_file_gets_integer_inputs_and_outputs_when_asked(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`outrider convert --report`: the fuller report beside the bundle, the same bundle either way."""
+"""`outrider convert --report`: the bundle's report beside it, the same bundle either way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model.archive import open_bundle
 from outrider.__main__ import main
 from tests.converter import models
 
@@ -23,7 +24,7 @@ def arguments(tmp_path: Path) -> list[str]:
     return ["convert", str(model), *files, "--family", "kinds", "--version", "1"]
 
 
-def test_the_report_has_this_hosts_latency_and_the_bundle_has_not(
+def test_the_report_and_the_bundle_have_this_hosts_latency(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_report, without = tmp_path / "a.bundle", tmp_path / "b.bundle"
@@ -32,9 +33,14 @@ def test_the_report_has_this_hosts_latency_and_the_bundle_has_not(
     assert main([*arguments, "-o", str(without)]) == 0
     assert with_report.read_bytes() == without.read_bytes()
     found = json.loads((folder / "report.json").read_bytes())
-    assert set(found["latency_p50_ms"]) == {"float32", "onnx-int8"}
-    assert b"Latency on this host" in (folder / "report.html").read_bytes()
-    assert b"Latency on this host" not in with_report.read_bytes()
+    (variant,) = found["variants"]
+    assert set(variant["latency"]) == {"p50_ms", "p50_ms_float32"}
+    assert b"Latency on the host that converted" in (folder / "report.html").read_bytes()
+    with open_bundle(with_report) as bundle:
+        files = {ref.path: bundle.read(ref) for ref in bundle.manifest.hub_files}
+        (shipped,) = bundle.manifest.variants
+    assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {name: shipped.evidence[name] for name in variant["latency"]} == variant["latency"]
     assert "outrider inspect" in capsys.readouterr().err
 
 

@@ -53,6 +53,8 @@ def test_the_evidence_is_shown(made: Path, capsys: pytest.CaptureFixture[str]) -
         "go as no",
         "onnx-int8: label",
         "no: outrider sign",
+        "onnx-int8 50.0 us, float32 200.0 us (0.25 x); tflite-int8 100.0 us",
+        "x86_64, 2 CPUs, onnxruntime 1.31.1, 2026-11-20",
     ):
         assert words in shown, words
 

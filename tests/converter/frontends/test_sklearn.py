@@ -6,8 +6,10 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +18,7 @@ from converter import errors
 from converter.convert import Converted, convert
 from converter.frontends.opening import open_source
 from converter.frontends.sources import SourceOptions
+from converter.measurement_cache import keep
 from converter.request import ConvertRequest
 from model.archive import open_bundle
 from model.golden import run_golden
@@ -185,3 +188,56 @@ def test_bagged_trees_ship_whole(tmp_path: Path) -> None:
     made = convert(request(tmp_path, "bagging"))
     assert "trees have no int8 form" in made.manifest.gate.reason
     assert made.report.figures.agreement == 100.0
+
+
+TINY = """
+import sys
+from pathlib import Path
+from converter.convert import convert
+from converter.request import ConvertRequest
+model, calib, evaluation, output, cache = (Path(arg) for arg in sys.argv[1:])
+convert(ConvertRequest(model=model, calib=calib, evaluation=evaluation, family="digits",
+                       version="1", output=output, measurement_cache=cache, trust_pickle=True))
+"""
+
+
+@pytest.mark.parametrize(("slower", "ships"), [(3.0, "onnx-fp32"), (0.5, "onnx-int8")])
+def test_a_kept_latency_decides_what_ships_and_gives_the_same_bytes(
+    tmp_path: Path, slower: float, ships: str
+) -> None:
+    cache = tmp_path / "measurements"
+    wanted = request(tmp_path, "mlp", measurement_cache=cache)
+    (found,) = convert(wanted).report.measurements
+    keep(cache, msgspec.structs.replace(found, p50_ms=slower * found.p50_ms_float32), anew=True)
+    made = convert(wanted)
+    (variant,) = made.manifest.variants
+    assert variant.name == ships
+    if ships == "onnx-fp32":
+        assert made.manifest.gate.reason == "float32, since int8 takes 3.0 times as long"
+        assert variant.evidence["p50_ms"] == found.p50_ms_float32
+    # What did not ship was measured all the same, and the bundle says how.
+    assert made.report.measurements[0].subject == found.subject
+    for seed in ("0", "31"):
+        output = tmp_path / f"{seed}.bundle"
+        paths = (wanted.model, wanted.calib, wanted.evaluation, output, cache)
+        subprocess.run(
+            [sys.executable, "-c", TINY, *map(str, paths)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[3],
+            check=True,
+        )
+        assert output.read_bytes() == made.path.read_bytes()
+    again = tmp_path / "again.bundle"
+    convert(replace(wanted, measurements=made.path, measurement_cache=None, output=again))
+    assert again.read_bytes() == made.path.read_bytes()
+
+
+def test_trees_have_their_latency_and_give_the_same_bytes(tmp_path: Path) -> None:
+    cache = tmp_path / "measurements"
+    wanted = request(tmp_path, "bagging", measurement_cache=cache)
+    made = convert(wanted)
+    (variant,) = made.report.variants
+    assert variant.latency is not None
+    assert variant.latency.p50_ms == made.latency.p50_ms
+    again = convert(replace(wanted, output=tmp_path / "again.bundle"))
+    assert again.path.read_bytes() == made.path.read_bytes()

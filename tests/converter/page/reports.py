@@ -7,6 +7,7 @@ import numpy as np
 
 from contract.manifest import GateRecord, Source
 from converter.confusion import confusion_of
+from converter.measurement import Measurement, Side, Subject
 from converter.report import (
     Candidate,
     Coverage,
@@ -17,6 +18,7 @@ from converter.report import (
     LayerError,
     ModelFigures,
     Quantiser,
+    VariantLatency,
     VariantReport,
 )
 
@@ -90,7 +92,30 @@ def full() -> EvaluationReport:
             Coverage(tensor="conv_3/relu", low=0, high=6, seen_low=0, seen_high=9.5, outside=2.31),
         ],
         confusion_float32=confusion_of(*_answers(0, 0.06), len(WORDS)),
+        measurements=[measurement(), measurement("litert 2.1.6")],
     )
+
+
+def measurement(runtime: str = "onnxruntime 1.31.1", **changes: object) -> Measurement:
+    """One latency that somebody measured on a small host."""
+    digest = bare().source.digest
+    subject = Subject(
+        artifact=Side(digest=digest, runtime=runtime),
+        float32=Side(digest=digest, runtime="onnxruntime 1.31.1"),
+        threads=1,
+        warm_up=10,
+        rounds=200,
+        budget_s=2.0,
+    )
+    found = Measurement(
+        subject=subject,
+        host="x86_64, 2 CPUs",
+        p50_ms=0.05,
+        p50_ms_float32=0.2,
+        calls=200,
+        measured_at_ms=1_795_168_800_000,
+    )
+    return msgspec.structs.replace(found, **changes)
 
 
 def _variant(name: str, length: int, seed: int) -> VariantReport:
@@ -113,6 +138,7 @@ def _variant(name: str, length: int, seed: int) -> VariantReport:
         layers=layers,
         fusion=FusionAudit(integer=15, floating=1, left_float=["model/block_9/depthwise_conv2d"]),
         confusion=confusion_of(*_answers(seed, 0.08), len(WORDS)),
+        latency=VariantLatency(p50_ms=0.05 * seed, p50_ms_float32=0.2),
     )
 
 

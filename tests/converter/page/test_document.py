@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from contract.manifest import GateRecord
-from converter.page import Timing, render
-from converter.report import EvaluationReport, FusionAudit
-from tests.converter.page.reports import WORDS, bare, full
+from converter.page import render
+from converter.report import EvaluationReport, FusionAudit, VariantLatency
+from tests.converter.page.reports import WORDS, bare, full, measurement
 
 PROJECT = Path(__file__).parents[3]
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -86,13 +86,41 @@ def test_every_picture_says_what_it_is() -> None:
     assert page.count("<svg") == page.count('role="img" aria-label="')
 
 
-def test_latency_is_only_there_when_it_is_given() -> None:
-    assert b"Latency" not in render(full())
-    timing = Timing("x86_64, 2 CPUs", (("float32", 0.2), ("onnx-int8", 0.05)))
-    page = Outline(render(full(), timing))
-    assert "Latency on this host" in page.text
-    assert "0.25 \u00d7" in page.text
+def test_latency_stands_beside_float32_with_its_host_and_its_day() -> None:
+    page = Outline(render(full()))
+    assert "Latency on the host that converted" in page.text
+    for words in (
+        "0.25 \u00d7",
+        "0.50 \u00d7",
+        "0.050 ms",
+        "0.100 ms",
+        "0.200 ms",
+        "x86_64, 2 CPUs, onnxruntime 1.31.1, 2026-11-20",
+        "x86_64, 2 CPUs, litert 2.1.6, 2026-11-20",
+    ):
+        assert words in page.text, words
+
+
+def test_latency_is_only_there_when_it_was_measured() -> None:
+    untimed = [msgspec.structs.replace(v, latency=None) for v in full().variants]
+    page = render(msgspec.structs.replace(full(), variants=untimed, measurements=[]))
+    assert b"Latency" not in page
+    assert b"latency" not in page
+
+
+def test_a_latency_of_nothing_has_no_ratio() -> None:
+    variant = full().variants[0]
+    timed = VariantLatency(p50_ms=0.05, p50_ms_float32=0.0)
+    variants = [msgspec.structs.replace(variant, latency=timed)]
+    page = Outline(render(msgspec.structs.replace(full(), variants=variants)))
     assert "0.050 ms" in page.text
+    assert "of float32, onnx-int8" not in page.text
+
+
+def test_a_day_that_no_calendar_has_is_drawn_too() -> None:
+    late = measurement(measured_at_ms=1 << 53)
+    page = Outline(render(msgspec.structs.replace(full(), measurements=[late] * 9_000)))
+    assert page.text.count("an unknown day") == 1
 
 
 def _hostile() -> EvaluationReport:
@@ -111,7 +139,7 @@ def _hostile() -> EvaluationReport:
 
 
 def test_hostile_words_stay_words() -> None:
-    page = Outline(render(_hostile(), Timing(HOSTILE, ((HOSTILE, 1.0),))))
+    page = Outline(render(_hostile()))
     assert not {"script", "img", "iframe", "a", "link", "object", "form"} & set(page.tags)
     assert not {name for name in page.attributes if name.startswith("on")}
     assert not {"href", "src", "style"} & page.attributes

@@ -1,0 +1,20 @@
+"""What holds for every test: nothing of the account that runs them is written to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Measurements are kept in a folder of this run, also by the programs that tests start."""
+    before = os.environ.get("OUTRIDER_CACHE_DIR")
+    os.environ["OUTRIDER_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["OUTRIDER_CACHE_DIR"]
+    else:
+        os.environ["OUTRIDER_CACHE_DIR"] = before
