@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_root_with_duplicate_signatures(scene: Scene, v2: Released) -> None:
     scene.source.replaced["2.root.json"] = root
     scene.publish_trust()
     scene.refuses(v2, Cause.UNTRUSTED)
+
+
+def test_a_root_with_one_signature_listed_twice(scene: Scene, v2: Released) -> None:
+    root = forge(file(scene.world, "root"), bump, offline(scene.world, "root-1"))
+    listed = json.loads(root)
+    listed["signatures"] *= 2
+    scene.source.replaced["2.root.json"] = json.dumps(listed).encode()
+    scene.publish_trust()
+    scene.refuses(v2, Cause.MALFORMED)
 
 
 def test_a_family_key_that_was_revoked(scene: Scene, v2: Released) -> None:
@@ -140,7 +150,8 @@ def test_a_short_timestamp(scene: Scene, v2: Released) -> None:
 
 
 def test_endless_metadata(scene: Scene, v2: Released) -> None:
-    scene.source.replaced["timestamp.json"] = b" " * 100_000
+    """Its length is all that is wrong with it: cut short, or read to its end, it is genuine."""
+    scene.source.replaced["timestamp.json"] = file(scene.world, "timestamp") + b" " * 100_000
     scene.publish_trust()
     scene.refuses(v2, Cause.MALFORMED)
 

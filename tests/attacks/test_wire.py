@@ -5,8 +5,10 @@ The rights of each certificate are tested on the hub's own broker in tests/fleet
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
+import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
@@ -15,10 +17,10 @@ from tests.attacks.scene import Scene
 from tests.mosquitto import Authority, Credentials, Mosquitto
 
 
-def named_like_the_device(credentials: Credentials | None) -> Client:
+def named_like_the_device(context: ssl.SSLContext | None) -> Client:
     client = Client(CallbackAPIVersion.VERSION2, DEVICE, protocol=MQTTProtocolVersion.MQTTv5)
-    if credentials is not None:
-        client.tls_set_context(credentials.context())
+    if context is not None:
+        client.tls_set_context(context)
     return client
 
 
@@ -40,16 +42,20 @@ def test_a_certificate_of_another_ca_with_the_device_s_name(
     stranger = Authority(tmp_path / "elsewhere").client(DEVICE)
     believes = Credentials(stranger.certificate, stranger.key, authority.path)
     cut_off = scene.link.connection.generation
-    client = named_like_the_device(believes)
+    client = named_like_the_device(believes.context())
     assert not accepted(client, broker)
     assert scene.link.connection.connected
     assert scene.link.connection.generation == cut_off
     assert scene.answers()
 
 
-def test_no_certificate_at_all(scene: Scene, broker: Mosquitto) -> None:
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_no_certificate_at_all(
+    scene: Scene, broker: Mosquitto, authority: Authority, encrypted: bool
+) -> None:
     cut_off = scene.link.connection.generation
-    client = named_like_the_device(None)
+    context = ssl.create_default_context(cafile=str(authority.path)) if encrypted else None
+    client = named_like_the_device(context)
     assert not accepted(client, broker)
     assert scene.link.connection.generation == cut_off
     assert scene.answers()
@@ -60,7 +66,7 @@ def test_another_device_s_certificate_with_the_device_s_client_id(
 ) -> None:
     """The certificate decides: nobody is cut off."""
     cut_off = scene.link.connection.generation
-    client = named_like_the_device(authority.client("spy"))
+    client = named_like_the_device(authority.client("spy").context())
     assert accepted(client, broker)
     scene.guard.refresh()
     assert scene.link.connection.generation == cut_off
