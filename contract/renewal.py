@@ -1,31 +1,22 @@
 """How a device gets its next certificate: a request signed with the key that it has, and the reply.
 
-A DSSE envelope over the exact bytes of the request, made with the certificate's own key. The time
+The request is a signed one (contract.signed_request), made with the certificate's own key. The time
 inside bounds how long a copy is of use; the hub says its own time where a device's clock is off, as
 after months without power. Nothing here is secret: the certificate is of no use without the key.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from msgspec import Meta
 
 from contract.enrolment import Pem
-from contract.envelope import Envelope, Signature, key_id, pre_authentication_encoding
-from contract.errors import BadSignature, MalformedMessage, MessageTooLong
+from contract.errors import MalformedMessage, MessageTooLong
 from contract.ids import Id, TimeMs
+from contract.signed_request import Kind, SignedRequest, read, sign
 
 MAX_RENEWAL_BYTES = 131_072
 PAYLOAD_TYPE = "application/vnd.outrider.renewal+json"
@@ -54,50 +45,18 @@ class RenewalReply(msgspec.Struct, frozen=True, kw_only=True):
     certificate_pem: Pem
 
 
-@dataclass(frozen=True)
-class SignedRenewal:
-    """A request as it came: parsed, and not yet verified."""
-
-    request: RenewalRequest
-    payload: bytes
-    signature: bytes
-
-    def check(self, key: EllipticCurvePublicKey) -> None:
-        """Raises `BadSignature` unless this key signed these very bytes."""
-        signed = pre_authentication_encoding(PAYLOAD_TYPE, self.payload)
-        try:
-            key.verify(self.signature, signed, ECDSA(hashes.SHA256()))
-        except InvalidSignature as error:
-            raise BadSignature("renewal request: not signed by this device's key") from error
+SignedRenewal: TypeAlias = SignedRequest[RenewalRequest]
+_KIND = Kind("renewal request", PAYLOAD_TYPE, RenewalRequest, MAX_RENEWAL_BYTES)
 
 
 def sign_renewal(request: RenewalRequest, key: EllipticCurvePrivateKey) -> bytes:
     """The body of `POST /api/v1/renew`."""
-    payload = msgspec.json.encode(request)
-    signed = pre_authentication_encoding(PAYLOAD_TYPE, payload)
-    signature = base64.b64encode(key.sign(signed, ECDSA(hashes.SHA256()))).decode()
-    envelope = Envelope(
-        payload=base64.b64encode(payload).decode(),
-        payloadType=PAYLOAD_TYPE,
-        signatures=[Signature(key_id(key.public_key()), signature)],
-    )
-    return msgspec.json.encode(envelope)
+    return sign(_KIND, request, key)
 
 
 def read_renewal(data: bytes) -> SignedRenewal:
     """Parse a request's body; raises `MessageTooLong` or `MalformedMessage`."""
-    if len(data) > MAX_RENEWAL_BYTES:
-        raise MessageTooLong(f"renewal of {len(data)} bytes; at most {MAX_RENEWAL_BYTES}")
-    try:
-        envelope = msgspec.json.decode(data, type=Envelope)
-        payload = base64.b64decode(envelope.payload, validate=True)
-        signature = base64.b64decode(envelope.signatures[0].sig, validate=True)
-        request = msgspec.json.decode(payload, type=RenewalRequest)
-    except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as error:
-        raise MalformedMessage(f"renewal request: {str(error)[:200]}") from error
-    if envelope.payloadType != PAYLOAD_TYPE or request.schema != 1:
-        raise MalformedMessage("renewal request: of a type or schema that this program cannot read")
-    return SignedRenewal(request, payload, signature)
+    return read(_KIND, data)
 
 
 def encode_reply(reply: RenewalReply) -> bytes:
