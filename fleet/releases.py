@@ -26,6 +26,7 @@ from fleet.storage.schema import Blob, Release
 from model.archive import Bundle, open_bundle
 from model.chunks import blobs_of, frame
 from model.errors import ModelError
+from model.whole_file import sync_folder
 
 REPORT_FILE = "report.html"
 MAX_REPORT_BYTES = 16 << 20
@@ -185,6 +186,7 @@ def _keep(path: Path, kept: Path) -> str:
             while block := copied.read(1 << 20):
                 digest.update(block)
         partial.replace(kept)
+        sync_folder(kept.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

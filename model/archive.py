@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ from contract.manifest import (
     encode_manifest,
 )
 from model.errors import BrokenBundle
+from model.whole_file import replacing
 
 MAX_BUNDLE_BYTES = 2_000_000_000
 """Far from the 4 GiB at which a ZIP needs other structures."""
@@ -221,23 +221,12 @@ def _check_trust(name: str, length: int) -> None:
 
 
 def _write(path: Path, members: Iterable[_Member]) -> None:
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:  # its reader knows the bundle, and no file beside it
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-                for name, read in sorted(members, key=lambda member: member[0]):
-                    archive.writestr(_info(name), read())
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    with (
+        replacing(path, 0o644) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive,
+    ):
+        for name, read in sorted(members, key=lambda member: member[0]):
+            archive.writestr(_info(name), read())
 
 
 def _info(name: str) -> zipfile.ZipInfo:
@@ -246,14 +235,6 @@ def _info(name: str) -> zipfile.ZipInfo:
     info.create_system = 3
     info.external_attr = 0o100644 << 16
     return info
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_end(path: Path, file: IO[bytes]) -> None:

@@ -5,14 +5,13 @@ Holds a secret, so the file is 0600 and is never printed.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from model.whole_file import write_whole
 from outrider.errors import CommandFailed, NotConfigured
 from outrider.settings import read_environment
 
@@ -62,15 +61,6 @@ def write_private(path: Path, data: bytes) -> None:
     """Write a file that holds a secret: 0600 from its first byte, renamed into place when whole."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        write_whole(path, data, 0o600)
     except OSError as error:
-        raise CommandFailed(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
         raise CommandFailed(f"cannot write {path}: {error.strerror}") from error

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import tempfile
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner
 
 from converter.trust.errors import KeyDamaged, KeyMissing, WeakPassphrase, WrongPassphrase
+from model.whole_file import write_whole
 
 MIN_PASSPHRASE_BYTES = 8
 MAX_KEY_BYTES = 16_384
@@ -57,23 +56,8 @@ def load_key(path: Path, passphrase: bytes) -> CryptoSigner:
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file so that it is either whole or absent, also after a power cut."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write a file so that it is either whole or as it was, also after a power cut."""
+    write_whole(path, data, mode)
 
 
 def _read(path: Path) -> bytes:
