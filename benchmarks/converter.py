@@ -1,17 +1,17 @@
 """The converter beside raw `quantize_static`, on the same data, in one run.
 
     python -m benchmarks.converter            all tasks, as a table
-    python -m benchmarks.converter --memory DIR    peak memory of one conversion above the imports
+    python -m benchmarks.converter --quality  the tasks only
+    python -m benchmarks.converter --memory   peak memory only
 
-Owns the measuring; the tasks are `benchmarks.tasks`. Times are medians of alternating runs, so
-that the machine's mood falls on both alike. Figures in docs/benchmarks.md come from here.
+Owns the measuring; the tasks are `benchmarks.tasks`, memory is measured by `benchmarks.memory`.
+Times are medians of alternating runs, so that the machine's mood falls on both alike. Figures in
+docs/benchmarks.md come from here.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +24,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-from benchmarks.tasks import Task, load_tasks, spread_depthwise
+from benchmarks import memory
+from benchmarks.tasks import Task, load_tasks
 from converter.convert import Converted, convert
 from converter.evaluate import sqnr_db
 from converter.latency import measure_latency
@@ -35,7 +36,6 @@ from model.archive import open_bundle
 
 ROUNDS = 5
 LATENCY_ROUNDS = 5
-MEMORY_SAMPLES = (100, 5000)
 
 
 @dataclass(frozen=True)
@@ -162,27 +162,6 @@ def float_accuracy(task: Task) -> float:
     return 100 * float((answers[task.output_name].argmax(axis=1) == task.labels).mean())
 
 
-def peak_above_imports(folder: Path) -> float:
-    """MB that one whole search adds to this process's peak; call it in a process of its own."""
-    before = _peak_mb()
-    converted(folder, search=True)
-    return _peak_mb() - before
-
-
-def _peak_mb() -> float:
-    """Of this program alone: `getrusage` would count what the parent held when it started us."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1024
-
-
-def _peak_elsewhere(samples: int, folder: Path) -> float:
-    write_inputs(spread_depthwise(samples), folder)
-    command = [sys.executable, "-m", "benchmarks.converter", "--memory", str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(run.stdout))
-
-
 def show(task: Task, found: list[Figures]) -> None:
     """One task as a table in Markdown."""
     print(f"\n{task.name}: float32 {float_accuracy(task):.2f} %, {len(task.model):,} bytes,")
@@ -200,19 +179,16 @@ def show(task: Task, found: list[Figures]) -> None:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--memory", type=Path, metavar="DIR", help="print one peak, in MB")
+    parser.add_argument("--memory", action="store_true", help="only peak memory")
+    parser.add_argument("--quality", action="store_true", help="only the tasks")
     asked = parser.parse_args()
-    if asked.memory:
-        print(json.dumps(peak_above_imports(asked.memory)))
-        return 0
     print(f"onnxruntime {onnxruntime.__version__}, Python {sys.version.split()[0]}")
-    with tempfile.TemporaryDirectory() as directory:
-        folder = Path(directory)
-        for task in load_tasks():
-            show(task, measure(task, folder))
-        print("\npeak memory of a whole search above the imports:\n")
-        for samples in MEMORY_SAMPLES:
-            print(f"- {samples} calibration samples: {_peak_elsewhere(samples, folder):.0f} MB")
+    if asked.quality or not asked.memory:
+        with tempfile.TemporaryDirectory() as directory:
+            for task in load_tasks():
+                show(task, measure(task, Path(directory)))
+    if asked.memory or not asked.quality:
+        memory.show()
     return 0
 
 

@@ -6,7 +6,7 @@ Writes through model.archive, whole or not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,13 +28,13 @@ from contract.processing import Processing
 from converter.errors import EvidenceFailed, ModelUnreadable, NotARelease, OutputUnwritable
 from converter.evidence.golden import golden_bytes
 from converter.evidence.reference import profile_bytes
+from converter.integers import taken
 from converter.outputs import find_classes, output_specs
 from converter.request import ConvertRequest
 from converter.samples import Arrays, Samples
 from model.archive import write_bundle
 from model.chunks import file_ref
 from model.errors import ModelError, TooLargeToChunk
-from model.tensors import checked_inputs
 
 MIN_ONNXRUNTIME = "1.16"
 """The oldest that loads opset 17 and IR 8."""
@@ -70,7 +70,7 @@ def build_variant(
     inputs = artifact.inputs or inputs
     outputs = list(artifact.outputs) or output_specs(artifact.answers, inputs[0].shape[0])
     try:
-        files = _files(artifact, _taken(calibration, inputs), inputs, outputs, labels)
+        files = _files(artifact, taken(calibration, inputs), inputs, outputs, labels)
     except ModelError as error:
         raise EvidenceFailed(f"{artifact.name}: {error}; calibrate on other samples") from error
     try:
@@ -138,14 +138,6 @@ def write(output: Path, manifest: Manifest, files: Mapping[str, bytes]) -> str:
             " and fewer tensors"
         ) from error
     return digest_of(encode_manifest(manifest))
-
-
-def _taken(samples: Samples, inputs: Sequence[TensorSpec]) -> Samples:
-    """As the network takes them: floats for an integer input are quantised by its spec."""
-    if all(spec.quantisation is None for spec in inputs):
-        return samples
-    whole = [msgspec.structs.replace(spec, shape=[-1, *spec.shape[1:]]) for spec in inputs]
-    return replace(samples, arrays=checked_inputs(whole, samples.arrays))
 
 
 def _files(

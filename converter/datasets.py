@@ -34,7 +34,9 @@ def read_data(request: ConvertRequest, inputs: Sequence[TensorSpec]) -> Data:
         reason = why_unfit(request.processing, list(inputs))
         if reason is not None:
             raise InvalidRequest(f"--processing: {reason}; correct the file")
-    reading = Reading(request.processing, request.labels, request.label_column)
+    # Beside the bundle, where there is a disk: temporary files are often kept in memory.
+    beside = request.output.absolute().parent
+    reading = Reading(request.processing, request.labels, request.label_column, beside)
     calibration = read_samples(request.calib, inputs, reading)
     if request.evaluation is None:
         return Data(*hold_out(calibration), held_out=True)

@@ -166,6 +166,10 @@ class SamplesUnreadable(ConvertError):
     """A file of samples is absent, too long, damaged, or of no known kind."""
 
 
+class SpoolFailed(ConvertError):
+    """Samples that had to be unpacked found no room on the disk."""
+
+
 class RecipeMissing(ConvertError):
     """Raw files were given, and nothing says how they become the model's input."""
 

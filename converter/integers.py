@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -48,8 +48,7 @@ class IntegerRunner:
 
     def raw(self, samples: Samples) -> dict[str, NDArray[Any]]:
         """The model's own answers, integers."""
-        taken = checked_inputs(self._any, samples.arrays)
-        return self._runner.run(replace(samples, arrays=taken))
+        return self._runner.run(taken(samples, self.inputs))
 
     def specs(self, answers: Mapping[str, NDArray[Any]]) -> tuple[TensorSpec, ...]:
         """Of the outputs, by its own `answers`, with what their integers mean."""
@@ -65,6 +64,24 @@ class IntegerRunner:
             else answers[spec.name]
             for spec in self.specs(answers)
         }
+
+
+def taken(samples: Samples, inputs: Sequence[TensorSpec]) -> Samples:
+    """As the network takes them: floats for an integer input are quantised by its spec."""
+    return samples.changed(
+        {
+            spec.name: (
+                partial(_fed, msgspec.structs.replace(spec, shape=[-1, *spec.shape[1:]])),
+                spec.dtype,
+            )
+            for spec in inputs
+            if spec.quantisation is not None
+        }
+    )
+
+
+def _fed(spec: TensorSpec, values: NDArray[Any]) -> NDArray[Any]:
+    return checked_inputs([spec], {spec.name: values})[spec.name]
 
 
 def _integer(spec: TensorSpec, quantisation: Quantisation | None) -> TensorSpec:

@@ -8,14 +8,14 @@ objections: the owner may overrule them.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from converter.data.rows import Array, Rows, blocks
 from converter.errors import CalibrationMismatch, CalibrationOutlier, SamplesOverlap, TooFewSamples
-from converter.samples import Samples
+from converter.samples import BATCH, Extremes, Samples
 
 MIN_SAMPLES = 8
 """Of either set; below it candidates cannot be judged on samples that they were not fitted on."""
@@ -24,7 +24,7 @@ OUTLIER_RATIO = 100.0
 MARGIN = 0.1
 """How far outside of the calibrated range, in parts of it, a value still counts as inside."""
 MAX_OUTSIDE = 0.01
-_BULK_VALUES = 1 << 20
+_BULK_VALUES = 1 << 18
 """That the central width is read from, evenly spread: memory does not grow with the samples."""
 MAX_SPAN_RATIO = 4.0
 """Calibrated on values this many times wider than evaluation's: at least 2 of 8 bits are lost."""
@@ -40,7 +40,22 @@ class Range:
 
 def input_ranges(samples: Samples) -> dict[str, Range]:
     """Per float input: the range that int8 calibration sees."""
-    return {n: Range(float(a.min()), float(a.max())) for n, a in _floats(samples).items()}
+    return {name: _whole(samples.extremes(name)) for name in _floats(samples)}
+
+
+def share_outside(samples: Samples, name: str, low: float, high: float) -> float:
+    """Which part, 0..1, of all values of the input `name` lies below `low` or above `high`.
+
+    Only samples whose own extremes do are looked at again.
+    """
+    array: Array | Rows = samples.arrays[name]
+    ends = samples.extremes(name)
+    suspects = np.flatnonzero((ends.low < low) | (ends.high > high))
+    total, outside = len(array) * math.prod(array.shape[1:]), 0
+    for start in range(0, len(suspects), BATCH):
+        values = array[suspects[start : start + BATCH]]
+        outside += int(((values < low) | (values > high)).sum())
+    return outside / total
 
 
 def refuse_overlap(calibration: Samples, evaluation: Samples) -> None:
@@ -69,10 +84,9 @@ def find_few(calibration: Samples, evaluation: Samples) -> TooFewSamples | None:
 
 def find_outlier(calibration: Samples) -> CalibrationOutlier | None:
     """The sample that dwarfs the typical one of its input, or None."""
-    for name, array in _floats(calibration).items():
-        rows = array.reshape(len(array), -1)
-        # Not the largest of np.abs(rows): that is a second copy of all the samples.
-        sizes = np.maximum(rows.max(axis=1), -rows.min(axis=1)).astype(np.float64)
+    for name in _floats(calibration):
+        ends = calibration.extremes(name)
+        sizes = np.maximum(ends.high, -ends.low).astype(np.float64)
         typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
         worst = int(sizes.argmax())
         if sizes[worst] > OUTLIER_RATIO * typical > 0:
@@ -86,9 +100,8 @@ def find_outlier(calibration: Samples) -> CalibrationOutlier | None:
 
 def find_mismatch(calibration: Samples, evaluation: Samples) -> CalibrationMismatch | None:
     """The input whose evaluation values do not fit the calibrated range, or None."""
-    seen = _floats(evaluation)
-    for name, array in _floats(calibration).items():
-        reason = _why_unlike(array, seen[name])
+    for name in _floats(calibration):
+        reason = _why_unlike(name, calibration, evaluation)
         if reason is not None:
             return CalibrationMismatch(
                 f"{calibration.origin}: {name!r} is {reason} of {evaluation.origin}; calibrate on"
@@ -97,35 +110,49 @@ def find_mismatch(calibration: Samples, evaluation: Samples) -> CalibrationMisma
     return None
 
 
-def _why_unlike(calibrated: NDArray[Any], evaluated: NDArray[Any]) -> str | None:
-    low, high = float(calibrated.min()), float(calibrated.max())
+def _why_unlike(name: str, calibration: Samples, evaluation: Samples) -> str | None:
+    seen = _whole(calibration.extremes(name))
+    low, high = seen.low, seen.high
     slack = MARGIN * (high - low)
-    outside = float(((evaluated < low - slack) | (evaluated > high + slack)).mean())
+    outside = share_outside(evaluation, name, low - slack, high + slack)
     if outside > MAX_OUTSIDE:
         return f"in [{low:.4g}, {high:.4g}], which leaves out {100 * outside:.1f} % of the values"
-    ours, theirs = _bulk(calibrated), _bulk(evaluated)
+    ours, theirs = _bulk(calibration.arrays[name]), _bulk(evaluation.arrays[name])
     if ours > MAX_SPAN_RATIO * theirs > 0:
         return f"in [{low:.4g}, {high:.4g}], {ours / theirs:.1f} times as wide as the values"
     return None
 
 
-def _bulk(array: NDArray[Any]) -> float:
+def _whole(ends: Extremes) -> Range:
+    return Range(float(ends.low.min()), float(ends.high.max()))
+
+
+def _bulk(array: Array | Rows) -> float:
     """Width of the central 98 %: a few legitimate extremes are no wrong scale."""
-    flat = array.reshape(-1)
-    step = -(-flat.size // _BULK_VALUES) | 1  # odd: channels often come in even numbers
-    low, high = np.percentile(flat[::step].astype(np.float64), [1, 99])
+    each = math.prod(array.shape[1:])
+    step = -(-len(array) * each // _BULK_VALUES) | 1  # odd: channels often come in even numbers
+    seen = [
+        block.reshape(-1)[-start * each % step :: step].copy()  # and does not keep the block
+        for start, block in blocks(array)
+    ]
+    values = np.concatenate(seen).astype(np.float64)
+    low, high = np.percentile(values, [1, 99], overwrite_input=True)
     return float(high - low)
 
 
-def _floats(samples: Samples) -> dict[str, NDArray[Any]]:
-    return {n: a for n, a in samples.arrays.items() if a.dtype.kind == "f"}
+def _floats(samples: Samples) -> list[str]:
+    """Names of the inputs that have ranges."""
+    return [name for name, array in samples.arrays.items() if array.dtype.kind == "f"]
 
 
 def _keys(samples: Samples) -> list[bytes]:
     """One digest a sample, over all its inputs; -0.0 and 0.0 are one value."""
-    keys = [hashlib.sha256() for _ in range(len(samples))]
-    for array in samples.arrays.values():
-        plain = array + 0.0 if array.dtype.kind == "f" else array
-        for key, row in zip(keys, plain, strict=True):
-            key.update(np.ascontiguousarray(row).tobytes())
-    return [key.digest() for key in keys]
+    keys = []
+    for batch in samples.batches():
+        plain = [a + 0.0 if a.dtype.kind == "f" else a for a in batch.values()]
+        for parts in zip(*plain, strict=True):
+            key = hashlib.sha256()
+            for part in parts:
+                key.update(np.ascontiguousarray(part).tobytes())
+            keys.append(key.digest())
+    return keys

@@ -30,7 +30,7 @@ from converter.report import (
     VariantReport,
 )
 from converter.request import ConvertRequest
-from converter.samples import Arrays
+from converter.samples import Arrays, Samples
 from converter.source import SourceModel
 
 INT8 = "onnx-int8"
@@ -130,7 +130,7 @@ def coverage(data: Data) -> list[Coverage]:
             high=found.high,
             seen_low=seen[name].low,
             seen_high=seen[name].high,
-            outside=_outside(data.evaluation.arrays[name], found),
+            outside=_outside(data.evaluation, name, found),
         )
         for name, found in ranges.input_ranges(data.calibration).items()
     ]
@@ -186,6 +186,5 @@ def _softened(kept: Sequence[str]) -> list[str]:
     return [f"mixed precision: kept in float: {', '.join(kept)}"] if kept else []
 
 
-def _outside(values: NDArray[np.float32], found: ranges.Range) -> float:
-    outside = (values < found.low) | (values > found.high)
-    return round(100 * float(outside.mean()), 4)
+def _outside(evaluation: Samples, name: str, found: ranges.Range) -> float:
+    return round(100 * ranges.share_outside(evaluation, name, found.low, found.high), 4)

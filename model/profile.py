@@ -6,8 +6,8 @@ added when they were counted against the same one. Bounded and checked on decodi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Protocol
 
 import msgspec
 import numpy as np
@@ -34,6 +34,16 @@ MAX_CLASSES = 1024
 """As many as one report holds; the answers of models with more are not counted by class."""
 _BLOCK = 64
 _Specs = Annotated[list[TensorSpec], Meta(min_length=1, max_length=32)]
+
+
+class Sliceable(Protocol):
+    """An array [N, ...] in memory, or one that is read as it is sliced."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, rows: slice, /) -> Array:
+        """A few rows, in memory."""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -74,20 +84,20 @@ def build_profile(
     variant: str,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
-    input_arrays: Tensors,
+    input_arrays: Mapping[str, Sliceable],
     output_arrays: Tensors,
     classes: int = 0,
     labels: Array | None = None,
 ) -> ReferenceProfile:
     """The profile of calibration samples [N, ...] and of what the shipped artifact answered.
 
-    `classes` is the number of labels (0: not known); `labels` the N true classes, when they are
-    known. Raises `MalformedProfile` when the arrays do not fit the specs.
+    The samples need not be in memory: they are read once, in slices of a few. `classes` is the
+    number of labels (0: not known); `labels` the N true classes, when they are known. Raises
+    `MalformedProfile` when the arrays do not fit the specs.
     """
     try:
-        rows = _in_blocks(inputs, input_arrays)
+        rows, ranges = _in_blocks(inputs, input_arrays)
         answers = _class_reference(inputs, outputs, output_arrays, classes, labels)
-        ranges = {spec.name: _range(spec, input_arrays[spec.name]) for spec in watched(inputs)}
     except (InvalidInput, KeyError) as error:
         raise MalformedProfile(f"the profile's samples do not fit the model: {error}") from error
     return ReferenceProfile(
@@ -151,16 +161,28 @@ def _check_classes(profile: ReferenceProfile, classes: ClassReference) -> None:
     check_binning(classes.entropy, FEATURE_BINS, "entropy")
 
 
-def _in_blocks(inputs: Sequence[TensorSpec], arrays: Tensors) -> Floats:
-    """Features block by block: large images in float64 need not all be in memory at once."""
+def _in_blocks(
+    inputs: Sequence[TensorSpec], arrays: Mapping[str, Sliceable]
+) -> tuple[Floats, dict[str, Range]]:
+    """Features and ranges block by block: large images need not all be in memory at once."""
     count = len(arrays[inputs[0].name])
     if not count:
         raise InvalidInput("there are no samples")
-    blocks = [
-        {name: array[start : start + _BLOCK] for name, array in arrays.items()}
-        for start in range(0, count, _BLOCK)
-    ]
-    return np.concatenate([feature_rows(inputs, block) for block in blocks])
+    rows: list[Floats] = []
+    ends: dict[str, list[Array]] = {spec.name: [] for spec in watched(inputs)}
+    for start in range(0, count, _BLOCK):
+        block = {name: array[start : start + _BLOCK] for name, array in arrays.items()}
+        rows.append(feature_rows(inputs, block))
+        for name, found in ends.items():
+            found.append(_ends(block[name]))
+    ranges = {spec.name: _range(spec, ends[spec.name]) for spec in watched(inputs)}
+    return np.concatenate(rows), ranges
+
+
+def _ends(array: Array) -> Array:
+    """The least and the greatest finite value, of the array's own type; or none."""
+    finite = array[np.isfinite(array)]
+    return np.array([finite.min(), finite.max()] if finite.size else [], dtype=array.dtype)
 
 
 def _class_reference(
@@ -213,9 +235,9 @@ def _binned(column: Floats, bins: int, span: tuple[float, float] | None = None) 
     return reference_binning(column, edges, span)
 
 
-def _range(spec: TensorSpec, array: Array) -> Range:
-    finite = array[np.isfinite(array)]
-    if not finite.size:
+def _range(spec: TensorSpec, ends: Sequence[Array]) -> Range:
+    found = np.concatenate(ends)
+    if not found.size:
         return Range(0.0, 0.0)
-    ends = real_values(spec, np.array([finite.min(), finite.max()], dtype=array.dtype))
-    return Range(float(ends[0]), float(ends[1]))
+    low, high = real_values(spec, _ends(found))
+    return Range(float(low), float(high))

@@ -1,23 +1,27 @@
 """Arrays as numpy saves them: .npz with one array an input, .npy for a model of one input.
 
-Refuses pickles, and looks up what an archive unpacks to before it unpacks anything.
+Refuses pickles, and looks up what an archive unpacks to before it unpacks anything. What is stored
+as it is stays where it is and is read by place; a deflated member is unpacked once.
 """
 
 from __future__ import annotations
 
 import lzma
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from converter.data import raw
 from converter.data.raw import LABELS, Raw
+from converter.data.rows import BLOCK_BYTES, Array, Layout, Rows, Store
+from converter.data.spool import Spool, read_stored
 from converter.errors import SamplesUnreadable
 
 # What zipfile and numpy raise on damaged or hostile archives is not one family.
@@ -30,24 +34,36 @@ _DAMAGE = (
     EOFError,
     KeyError,
     MemoryError,
+    NotImplementedError,
     OverflowError,
     RuntimeError,
     TypeError,
     ValueError,
 )
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+"""Of a ZIP member: signature, ..., length of its name, length of its extra field."""
 
 
-def read_npz(path: Path, names: frozenset[str]) -> Raw:
+class _Pickled(ValueError):
+    """The array holds Python objects."""
+
+
+def read_npz(path: Path, names: frozenset[str], spool: Path | None = None) -> Raw:
     """The arrays of an archive; `labels` is apart, unless the model has an input of that name.
 
-    Raises `SamplesUnreadable`, or `OSError`.
+    `spool`: the folder for what has to be unpacked. Raises `SamplesUnreadable`, `SpoolFailed`, or
+    `OSError`.
     """
+    arrays: dict[str, Array | Rows] = {}
     try:
-        _refuse_oversize(path)
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: _array(file[name]) for name in file.files}
+        store = Store(os.open(path, os.O_RDONLY | os.O_CLOEXEC), str(path))
+        with zipfile.ZipFile(path) as archive:
+            _refuse_oversize(path, archive.infolist())
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                arrays[name] = _member(archive, info, store, spool)
     except _DAMAGE as error:
-        what = "holds Python objects" if "allow_pickle" in str(error) else "not a readable .npz"
+        what = "holds Python objects" if isinstance(error, _Pickled) else "not a readable .npz"
         raise SamplesUnreadable(
             f"{path}: {what}; write plain arrays with numpy.savez({path.name!r}, INPUT=array)"
         ) from error
@@ -64,30 +80,63 @@ def read_npy(path: Path, name: str) -> Raw:
         )
     try:
         with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-        # Mapped first: a header that promises more than the file holds is found out before
-        # anything is allocated for it.
-        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+            layout = _layout(file, size)
+        store = Store(os.open(path, os.O_RDONLY | os.O_CLOEXEC), str(path))
     except _DAMAGE as error:
-        objects = "object" in str(error).lower()
-        what = "holds Python objects" if objects else "not a readable .npy"
+        what = "holds Python objects" if isinstance(error, _Pickled) else "not a readable .npy"
         raise SamplesUnreadable(
             f"{path}: {what}; write a plain array with numpy.save({path.name!r}, array)"
         ) from error
-    return Raw({name: array})
+    return Raw({name: read_stored(store, layout)})
 
 
-def _array(member: object) -> NDArray[Any]:
-    """numpy hands out the bytes of a member that is no array."""
-    if not isinstance(member, np.ndarray):
-        raise ValueError("a member of the archive is not an array")
-    return member
+def _member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, store: Store, folder: Path | None
+) -> Array | Rows:
+    """One array. Either way its checksum is compared, which zipfile does at its end."""
+    with archive.open(info) as stream:
+        layout = _layout(stream, info.file_size)
+    with archive.open(info) as stream:
+        if info.compress_type == zipfile.ZIP_STORED:
+            while stream.read(BLOCK_BYTES):
+                pass
+            start = _start(store, info)
+            return read_stored(store, replace(layout, offset=start + layout.offset))
+        with Spool(store.name, folder) as spool:
+            while block := stream.read(BLOCK_BYTES):
+                spool.add(block)
+            return spool.array(layout)
 
 
-def _refuse_oversize(path: Path) -> None:
+def _layout(stream: IO[bytes], size: int) -> Layout:
+    """What the header of an .npy file of `size` bytes says; raises one of `_DAMAGE`."""
+    version = np.lib.format.read_magic(stream)
+    known = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, by_column, dtype = known[version](stream)
+    if dtype.hasobject:
+        raise _Pickled("the array holds Python objects")
+    layout = Layout(stream.tell(), shape, dtype, by_column and len(shape) > 1)
+    # A header that promises more than there is, before anything is allocated for it.
+    if not shape or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"no array of samples has the shape {shape}")
+    if layout.offset + layout.nbytes > size:
+        raise ValueError(f"{layout.nbytes} bytes promised; there are {size - layout.offset}")
+    return layout
+
+
+def _start(store: Store, info: zipfile.ZipInfo) -> int:
+    """Where a stored member's bytes begin; its own header is longer than the directory says."""
+    head = np.empty(_LOCAL_HEADER.size, np.uint8)
+    store.read_into(head, info.header_offset)
+    _, name, extra = _LOCAL_HEADER.unpack(head.tobytes())
+    return info.header_offset + _LOCAL_HEADER.size + int(name) + int(extra)
+
+
+def _refuse_oversize(path: Path, members: list[zipfile.ZipInfo]) -> None:
     """By the archive's own directory, so that nothing is unpacked before it is bounded."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
     total = sum(member.file_size for member in members)
     if len(members) > raw.MAX_ARRAYS or total > raw.MAX_DATA_BYTES:
         raise SamplesUnreadable(

@@ -17,6 +17,8 @@ from contract.processing import AudioInput, ImageInput, InputRecipe, shape_of
 from converter.data import raw
 from converter.data.pictures import read_picture
 from converter.data.raw import Raw, Reading
+from converter.data.rows import Array, Layout, Rows
+from converter.data.spool import Spool
 from converter.data.waves import read_wave
 from converter.errors import BadLabels, RecipeMissing, SamplesUnreadable, WrongArrays
 from model.errors import InvalidInput
@@ -46,7 +48,8 @@ def read_folder(path: Path, name: str, reading: Reading) -> Raw:
     said = tuple(file.relative_to(path).as_posix() for file in files)
     labels, classes = _labels(path, files, reading.classes)
     opened = _open_sound if sounds else read_picture
-    return Raw({name: _prepared(path, files, recipe, opened)}, labels, said, classes)
+    whole = _prepared(path, files, recipe, opened, reading.spool)
+    return Raw({name: whole}, labels, said, classes)
 
 
 def _walk(path: Path) -> list[Path]:
@@ -107,21 +110,23 @@ def _prepared(
     files: Sequence[Path],
     recipe: InputRecipe,
     opened: Callable[[Path, InputRecipe], RawInput],
-) -> NDArray[np.float32]:
-    shape = (len(files), *shape_of(recipe))
-    size = 4 * int(np.prod(shape, dtype=np.float64))
-    if size > raw.MAX_DATA_BYTES:
+    folder: Path | None,
+) -> Array | Rows:
+    """Each file is decoded once: several passes are made over the samples."""
+    layout = Layout(0, (len(files), *shape_of(recipe)), np.dtype(np.float32))
+    if layout.nbytes > raw.MAX_DATA_BYTES:
         raise SamplesUnreadable(
-            f"{path}: {len(files)} files are {size} bytes when prepared; at most"
+            f"{path}: {len(files)} files are {layout.nbytes} bytes when prepared; at most"
             f" {raw.MAX_DATA_BYTES}, give fewer samples"
         )
-    whole = np.empty(shape, np.float32)
-    for place, file in enumerate(files):
-        try:
-            whole[place] = prepare(recipe, opened(file, recipe))
-        except InvalidInput as error:
-            raise WrongArrays(f"{file}: {error}") from error
-    return whole
+    with Spool(str(path), folder) as spool:
+        for file in files:
+            try:
+                made = prepare(recipe, opened(file, recipe))
+            except InvalidInput as error:
+                raise WrongArrays(f"{file}: {error}") from error
+            spool.add_rows(np.asarray(made, np.float32))
+        return spool.array(layout)
 
 
 def _open_sound(path: Path, recipe: InputRecipe) -> RawInput:

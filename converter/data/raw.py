@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
+from pathlib import Path
 
 from contract.processing import InputRecipe, Processing
+from converter.data.rows import Array, Rows
 
 LABELS = "labels"
 MAX_DATA_BYTES = 4 << 30
@@ -21,11 +20,14 @@ class Reading:
 
     `processing`: the release's recipes, by which raw files become the network's input.
     `classes`: their names in the order of the model's scores, or none. `label_column`: of a table.
+    `spool`: the folder where samples are kept that have to be unpacked; None: that of temporary
+    files.
     """
 
     processing: Processing | None = None
     classes: tuple[str, ...] = ()
     label_column: str | None = None
+    spool: Path | None = None
 
     def recipe(self, name: str) -> InputRecipe | None:
         """The recipe of the input `name`."""
@@ -41,7 +43,7 @@ class Raw:
     itself gave to the numbers in `labels`.
     """
 
-    arrays: Mapping[str, NDArray[Any]]
-    labels: NDArray[Any] | None = None
+    arrays: Mapping[str, Array | Rows]
+    labels: Array | Rows | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()

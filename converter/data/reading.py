@@ -23,7 +23,7 @@ def read_raw(path: Path, inputs: Sequence[TensorSpec], reading: Reading) -> Raw:
             return read_csv(path, _only(path, inputs), reading)
         if suffix == ".npy":
             return read_npy(path, _only(path, inputs))
-        return read_npz(path, frozenset(spec.name for spec in inputs))
+        return read_npz(path, frozenset(spec.name for spec in inputs), reading.spool)
     except OSError as error:
         reason = error.strerror or "cannot be read"
         raise SamplesUnreadable(f"{path}: {reason}; check the path of the samples") from error

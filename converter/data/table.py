@@ -10,6 +10,7 @@ import csv
 import math
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,15 @@ import numpy as np
 from contract.processing import TableInput
 from converter.data import raw
 from converter.data.raw import Raw, Reading
+from converter.data.rows import Array, Layout, refuse_too_many
+from converter.data.spool import Spool
 from converter.errors import BadLabels, SamplesUnreadable, WrongArrays
 from model.preprocessing import prepare_columns
 
 DEFAULT_LABEL_COLUMN = "label"
 MAX_COLUMNS = 4097
 _FEW = 12
+_BLOCK_VALUES = 1 << 16
 
 
 def read_csv(path: Path, name: str, reading: Reading) -> Raw:
@@ -38,22 +42,23 @@ def read_csv(path: Path, name: str, reading: Reading) -> Raw:
             f"{path}: {name!r} is prepared from images or sound; give a folder of them"
         )
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, strict=True)
-            header = _header(path, next(rows, []))
+        with (
+            path.open(newline="", encoding="utf-8-sig") as file,
+            Spool(str(path), reading.spool) as spool,
+        ):
+            lines = csv.reader(file, strict=True)
+            header = _header(path, next(lines, []))
             label = _label_place(path, header, reading)
             places = _places(path, header, label, recipe)
-            values, names, labels = _read(path, rows, header, places, label)
+            columns = _Columns(path, header, places, label)
+            names, labels = _read(columns, lines, recipe, spool)
+            table = spool.array(Layout(0, (len(names), len(places)), np.dtype(np.float32)))
     except (csv.Error, UnicodeDecodeError) as error:
         raise SamplesUnreadable(
             f"{path}: not a table of comma-separated UTF-8 text ({error}); export it again"
         ) from error
-    table = np.frombuffer(values, np.float64).reshape(len(names), len(places))
-    if recipe is not None:
-        rows_made = [prepare_columns(recipe, row) for row in table]
-        table = np.stack(rows_made) if rows_made else table
     numbers = None if label is None else _numbers(path, labels, names, reading.classes)
-    return Raw({name: table.astype(np.float32)}, numbers, tuple(names))
+    return Raw({name: table}, numbers, tuple(names))
 
 
 def _header(path: Path, cells: Sequence[str]) -> list[str]:
@@ -92,34 +97,59 @@ def _places(
     return [header.index(column) for column in recipe.columns]
 
 
-def _read(
-    path: Path,
-    rows: Iterator[list[str]],
-    header: Sequence[str],
-    places: Sequence[int],
-    label: int | None,
-) -> tuple[array[float], list[str], list[str]]:
-    values: array[float] = array("d")
-    names: list[str] = []
-    labels: list[str] = []
-    for number, cells in enumerate(rows, start=2):
-        if not cells:
-            continue
-        if len(cells) != len(header):
+@dataclass(frozen=True)
+class _Columns:
+    """Which cells of a line are values, and which one is the label."""
+
+    path: Path
+    header: Sequence[str]
+    places: Sequence[int]
+    label: int | None
+
+    def values(self, number: int, cells: Sequence[str]) -> list[float]:
+        """Of line `number`; raises `SamplesUnreadable` that names line and column."""
+        if len(cells) != len(self.header):
             raise SamplesUnreadable(
-                f"{path}: line {number} has {len(cells)} cells, the header {len(header)}"
+                f"{self.path}: line {number} has {len(cells)} cells, the header {len(self.header)}"
             )
-        for place in places:
+        found = []
+        for place in self.places:
             value = _number(cells[place])
             if value is None:
                 raise SamplesUnreadable(
-                    f"{path}: line {number}, column {header[place]!r}: {cells[place][:40]!r} is no"
-                    " number; fill or drop the line"
+                    f"{self.path}: line {number}, column {self.header[place]!r}:"
+                    f" {cells[place][:40]!r} is no number; fill or drop the line"
                 )
-            values.append(value)
+            found.append(value)
+        return found
+
+
+def _read(
+    columns: _Columns, lines: Iterator[list[str]], recipe: TableInput | None, spool: Spool
+) -> tuple[list[str], list[str]]:
+    """Names and labels of the samples, whose prepared values go into `spool` in blocks."""
+    values: array[float] = array("d")
+    names: list[str] = []
+    labels: list[str] = []
+    for number, cells in enumerate(lines, start=2):
+        if not cells:
+            continue
+        values.extend(columns.values(number, cells))
         names.append(f"line {number}")
-        labels.append("" if label is None else cells[label].strip())
-    return values, names, labels
+        labels.append("" if columns.label is None else cells[columns.label].strip())
+        refuse_too_many(str(columns.path), len(names))
+        if len(values) >= _BLOCK_VALUES:
+            spool.add_rows(_prepared(values, len(columns.places), recipe))
+            del values[:]
+    spool.add_rows(_prepared(values, len(columns.places), recipe))
+    return names, labels
+
+
+def _prepared(values: array[float], columns: int, recipe: TableInput | None) -> Array:
+    table = np.array(values, np.float64).reshape(len(values) // max(columns, 1), columns)
+    if recipe is not None and len(table):
+        table = np.stack([prepare_columns(recipe, row) for row in table])
+    return table.astype(np.float32)
 
 
 def _number(cell: str) -> float | None:

@@ -43,7 +43,7 @@ def layer_errors(
         for name, answer in ours.items()
     }
     compared = {name: answer for name, answer in ours.items() if theirs[name] in tensors}
-    few = samples.take(slice(0, SAMPLES if batch != 1 else 1)).arrays
+    few = next(samples.batches(SAMPLES if batch != 1 else 1))
     reference = Probe(model, list(dict.fromkeys(compared.values()))).values(few)
     answers = Probe(quantised, list(dict.fromkeys(theirs[n] for n in compared))).values(few)
     integer = _integer_layers(quantised)

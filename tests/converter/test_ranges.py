@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from contract.manifest import TensorSpec
+from converter.data import rows
 from converter.errors import SamplesOverlap
 from converter.ranges import (
     MIN_SAMPLES,
@@ -16,8 +19,9 @@ from converter.ranges import (
     find_outlier,
     input_ranges,
     refuse_overlap,
+    share_outside,
 )
-from converter.samples import Samples
+from converter.samples import Samples, read_samples
 from tests.converter import models
 
 
@@ -145,3 +149,33 @@ def test_a_shifted_calibration_is_a_mismatch() -> None:
 def test_integer_inputs_have_no_range_to_mismatch() -> None:
     ours, theirs = np.array([[1], [2]]), np.array([[1000]])
     assert find_mismatch(Samples("a", {"id": ours}), Samples("b", {"id": theirs})) is None
+
+
+def test_the_share_outside_is_counted_over_all_values() -> None:
+    images = EVALUATION.arrays["image"].copy()
+    images[7, 0, :2, :2], images[50, 0, 0, 0] = 9.0, -9.0
+    assert share_outside(made(images), "image", -8.0, 8.0) == 5 / images.size
+    assert share_outside(made(images), "image", -9.0, 9.0) == 0.0
+
+
+def test_samples_on_the_disk_get_the_same_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(rows, "BLOCK_BYTES", 900)
+    outlier, images = models.images(40, seed=1), EVALUATION.arrays["image"]
+    outlier[17, 0, 1, 1] = 4e5
+    held = [outlier, images * 20, images, np.concatenate([models.images(9), images[:3]])]
+    spec = [TensorSpec(name="image", dtype="float32", shape=[-1, 1, 8, 8])]
+    for place, array in enumerate(held):
+        np.save(tmp_path / f"{place}.npy", array)
+    ours = [read_samples(tmp_path / f"{place}.npy", spec) for place in range(len(held))]
+    theirs = [made(array, f"{place}.npy") for place, array in enumerate(held)]
+    for first, second in ((0, 2), (1, 2), (2, 1), (2, 0), (2, 2)):
+        assert str(find_mismatch(ours[first], ours[second])) == str(
+            find_mismatch(theirs[first], theirs[second])
+        )
+    assert str(find_outlier(ours[0])) == str(find_outlier(theirs[0]))
+    assert [input_ranges(one) for one in ours] == [input_ranges(one) for one in theirs]
+    with pytest.raises(SamplesOverlap, match=r"sample 9 is sample 0 of 2\.npy"):
+        refuse_overlap(ours[2], ours[3])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from contract.manifest import TensorSpec
 from converter import errors, samples
-from converter.data import raw
+from converter.data import raw, rows
 from converter.samples import Samples, hold_out, read_samples
 from tests.converter import models
 
@@ -21,6 +21,15 @@ PAIR = [
     TensorSpec(name="left", dtype="float32", shape=[-1, 12]),
     TensorSpec(name="right", dtype="int64", shape=[-1, 3]),
 ]
+
+
+@pytest.fixture(params=["memory", "disk"], autouse=True)
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where samples are kept that were read: every test here holds for both."""
+    if request.param == "disk":
+        monkeypatch.setattr(rows, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(rows, "BLOCK_BYTES", 700)
+    return str(request.param)
 
 
 def refused(path: Path, kind: type[errors.ConvertError], *words: str) -> None:
@@ -218,6 +227,33 @@ def test_every_fourth_sample_is_held_out() -> None:
 def test_too_few_samples_to_hold_any_out() -> None:
     with pytest.raises(errors.NoSamples, match="3 samples"):
         hold_out(Samples("s", {"image": models.images(3)}))
+
+
+def test_what_is_held_out_is_the_same_from_memory_and_from_disk(tmp_path: Path) -> None:
+    images = models.images(70)
+    found = read_samples(npz(tmp_path, image=images, labels=np.arange(70)), IMAGE)
+    for ours, theirs in zip(
+        hold_out(found), hold_out(Samples("s", {"image": images})), strict=True
+    ):
+        assert [part["image"].tobytes() for part in ours.batches()] == [
+            part["image"].tobytes() for part in theirs.batches()
+        ]
+
+
+def test_extremes_are_of_each_sample_and_follow_it(tmp_path: Path) -> None:
+    images = models.images(9)
+    found = read_samples(npz(tmp_path, image=images), IMAGE).take([8, 1])
+    assert found.extremes("image").high.tolist() == [images[8].max(), images[1].max()]
+    assert found.extremes("image").low.tolist() == [images[8].min(), images[1].min()]
+
+
+def test_changed_samples_have_other_values_and_other_extremes(tmp_path: Path) -> None:
+    found = read_samples(npz(tmp_path, image=models.images(9)), IMAGE)
+    made = found.changed({"image": (lambda values: (9 * values).astype(np.int8), "int8")})
+    assert made.arrays["image"].dtype == np.int8
+    wanted = (9 * models.images(9)).astype(np.int8)
+    np.testing.assert_array_equal(made.arrays["image"][:], wanted)
+    assert made.extremes("image").high.max() == wanted.max()
 
 
 def _npy(shape: str) -> bytes:

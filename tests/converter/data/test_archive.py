@@ -1,4 +1,7 @@
-"""A lone array in an .npy file; archives of arrays are tested with the samples."""
+"""Arrays in files and archives, read at once or by place; what is refused of them.
+
+More of what archives may hold is tested with the samples.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,23 @@ import pytest
 
 from contract.manifest import TensorSpec
 from converter import errors
-from converter.data import raw
+from converter.data import raw, rows
+from converter.data.archive import read_npz
+from converter.data.raw import Reading
+from converter.data.rows import Rows
 from converter.samples import read_samples
 
 ONE = [TensorSpec(name="x", dtype="float32", shape=[-1, 3])]
 TWO = [*ONE, TensorSpec(name="y", dtype="float32", shape=[-1, 3])]
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture(params=["memory", "disk"], autouse=True)
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the samples are kept: every test here holds for both."""
+    if request.param == "disk":
+        monkeypatch.setattr(rows, "IN_MEMORY_BYTES", 0)
+    return str(request.param)
 
 
 def saved(tmp_path: Path, array: np.ndarray = VALUES) -> Path:
@@ -76,3 +90,53 @@ def test_an_absent_file(tmp_path: Path) -> None:
 
 def test_another_type_is_refused(tmp_path: Path) -> None:
     refused(saved(tmp_path, VALUES.astype(np.int32)), errors.WrongType, "int32")
+
+
+FORMS: dict[str, np.ndarray] = {
+    "as they are": VALUES,
+    "columns first": np.asfortranarray(VALUES),
+    "wider": VALUES.astype(np.float64),
+    "columns first and wider": np.asfortranarray(VALUES.astype(np.float64)),
+    "of another byte order": VALUES.astype(">f4"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["npy", "stored", "deflated"])
+def test_however_they_are_kept_they_are_the_same_samples(
+    tmp_path: Path, place: str, form: str, kind: str
+) -> None:
+    path = tmp_path / ("set.npy" if kind == "npy" else "set.npz")
+    if kind == "npy":
+        np.save(path, FORMS[form])
+    else:
+        (np.savez if kind == "stored" else np.savez_compressed)(path, x=FORMS[form])
+    found = read_samples(path, ONE, Reading(spool=tmp_path)).arrays["x"]
+    assert isinstance(found, Rows) == (place == "disk")
+    assert found.dtype == np.dtype("<f4")
+    np.testing.assert_array_equal(found[:], VALUES)
+    np.testing.assert_array_equal(found[np.array([3, 0])], VALUES[[3, 0]])
+
+
+def test_what_is_stored_as_it_is_needs_no_second_copy(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", x=VALUES, y=VALUES)
+    found = read_npz(tmp_path / "set.npz", frozenset("xy"), spool=tmp_path / "absent")
+    np.testing.assert_array_equal(found.arrays["y"][1:], VALUES[1:])
+
+
+def test_a_stored_member_is_held_to_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "set.npy.npz"
+    np.savez(path, x=VALUES)
+    content = path.read_bytes()
+    place = content.index(VALUES[2].tobytes())
+    path.write_bytes(content[:place] + b"\x40" + content[place + 1 :])
+    refused(path, errors.SamplesUnreadable, "readable .npz")
+
+
+def test_a_scalar_is_no_set_of_samples(tmp_path: Path) -> None:
+    refused(saved(tmp_path, np.array(1.0, np.float32)), errors.SamplesUnreadable, "plain array")
+
+
+def test_more_samples_than_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_SAMPLES", 3)
+    refused(saved(tmp_path), errors.SamplesUnreadable, "4 samples; at most 3")

@@ -14,7 +14,7 @@ from PIL import Image
 from contract.manifest import TensorSpec
 from contract.processing import AudioInput, ImageInput, InputRecipe, Processing, shape_of
 from converter import errors
-from converter.data import folder, pictures, raw
+from converter.data import folder, pictures, raw, rows
 from converter.data.raw import Reading
 from converter.data.waves import read_wave
 from converter.samples import Samples, hold_out, read_samples
@@ -27,6 +27,14 @@ SOUND = AudioInput(
 )
 CHANCE = np.random.default_rng(3)
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@pytest.fixture(params=["memory", "disk"], autouse=True)
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the samples are kept: every test here holds for both."""
+    if request.param == "disk":
+        monkeypatch.setattr(rows, "IN_MEMORY_BYTES", 0)
+    return str(request.param)
 
 
 def pixels(*shape: int) -> Array:

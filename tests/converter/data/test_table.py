@@ -11,12 +11,21 @@ import pytest
 from contract.manifest import TensorSpec
 from contract.processing import ImageInput, Processing, TableInput
 from converter import errors
-from converter.data import raw
+from converter.data import raw, rows, table
 from converter.data.raw import Reading
 from converter.samples import Samples, read_samples
 
 SPEC = [TensorSpec(name="x", dtype="float32", shape=[-1, 2])]
 GOOD = "width,height,label\n1,2,cat\n3.5,-4e1,dog\n\n5,6,cat\n"
+
+
+@pytest.fixture(params=["memory", "disk"], autouse=True)
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the samples are kept: every test here holds for both."""
+    if request.param == "disk":
+        monkeypatch.setattr(rows, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(table, "_BLOCK_VALUES", 3)
+    return str(request.param)
 
 
 def read(tmp_path: Path, text: str | bytes, **options: Any) -> Samples:
@@ -115,3 +124,8 @@ def test_a_header_alone_is_no_data(tmp_path: Path) -> None:
 def test_a_table_beyond_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw, "MAX_DATA_BYTES", 40)
     refused(tmp_path, GOOD, errors.SamplesUnreadable, "too long")
+
+
+def test_a_table_longer_than_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_SAMPLES", 2)
+    refused(tmp_path, GOOD, errors.SamplesUnreadable, "3 samples; at most 2")
