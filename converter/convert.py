@@ -126,7 +126,7 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     if request.with_float:
         accuracy = measured.comparison.accuracy_float32
         behind.append(float_extra(float_data, source.batch, data, accuracy))
-    report = with_extras(report, before, behind)
+    report = with_extras(report, before, behind, opened.sources.notes)
     artifacts = [*(e.artifact for e in before), artifact, *(e.artifact for e in behind)]
     latencies = {INT8: latency}
     for extra in (*before, *behind):

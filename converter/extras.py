@@ -57,9 +57,15 @@ class Extra:
 
 
 def with_extras(
-    report: EvaluationReport, before: Sequence[Extra], behind: Sequence[Extra]
+    report: EvaluationReport,
+    before: Sequence[Extra],
+    behind: Sequence[Extra],
+    notes: Sequence[str] = (),
 ) -> EvaluationReport:
-    """The report with the extras' parts, variants in the manifest's order."""
+    """The report with the extras' parts, variants in the manifest's order.
+
+    `notes`: what was odd about reading the model, beside what was odd about quantising it.
+    """
     front = [extra.report for extra in before if extra.report is not None]
     back = [extra.report for extra in behind if extra.report is not None]
     extras = (*before, *behind)
@@ -69,7 +75,9 @@ def with_extras(
         report,
         variants=[*front, *report.variants, *back],
         candidates=[*report.candidates, *tried],
-        quantiser=msgspec.structs.replace(report.quantiser, tools=tools),
+        quantiser=msgspec.structs.replace(
+            report.quantiser, tools=tools, notes=[*report.quantiser.notes, *notes]
+        ),
     )
 
 

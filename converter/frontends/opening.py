@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx
 
-from converter.errors import FrontendFailed, PickleNotTrusted
+from converter.errors import ExtraMissing, FrontendCrashed, FrontendFailed, PickleNotTrusted
 from converter.frontends.forest import KINDS as TREE_NODES
 from converter.frontends.formats import detect
 from converter.frontends.isolation import Limits, read_result, run_job
@@ -32,6 +32,8 @@ _JOBS: dict[Format, str] = {
     "scikit-learn": "sklearn",
 }
 TFLITE_TIMEOUT_S = 120.0
+BY_ONNX2TF = "TFLite was made by onnx2tf out of the ONNX form, since litert-torch makes none of it"
+_TORCH = ("torchscript", "pt2")
 
 
 def open_source(path: Path, options: SourceOptions) -> Sources:
@@ -47,7 +49,7 @@ def open_source(path: Path, options: SourceOptions) -> Sources:
             " --trust-pickle if you know who made it"
         )
     with tempfile.TemporaryDirectory(prefix="outrider-source-") as directory:
-        return _by_worker(path, kind, options, Path(directory))
+        return _with_second_way(path, kind, options, Path(directory))
 
 
 def safe_tflite(path: Path, name: str, options: SourceOptions) -> TfliteModel:
@@ -56,6 +58,21 @@ def safe_tflite(path: Path, name: str, options: SourceOptions) -> TfliteModel:
         limits = Limits(min(options.timeout_s, TFLITE_TIMEOUT_S), options.memory_bytes)
         run_job("tflite", path, Path(directory), limits, name=name)
     return check_tflite(path.read_bytes(), name)
+
+
+def _with_second_way(path: Path, kind: Format, options: SourceOptions, work: Path) -> Sources:
+    """What litert-torch cannot make, onnx2tf may, later and out of the ONNX form, if it is there.
+
+    So the second time the ONNX form alone is asked for.
+    """
+    if kind not in _TORCH or not options.tflite or options.onnx2tf_python is None:
+        return _by_worker(path, kind, options, work)
+    try:
+        return _by_worker(path, kind, options, work)
+    except (ExtraMissing, FrontendCrashed, FrontendFailed):
+        made = _by_worker(path, kind, replace(options, tflite=False), work)
+        # Without the reason, whose words differ from run to run: notes stand in the bundle.
+        return replace(made, notes=(*made.notes, BY_ONNX2TF))
 
 
 def _by_worker(path: Path, kind: Format, options: SourceOptions, work: Path) -> Sources:

@@ -1,4 +1,4 @@
-"""In the worker: TorchScript or an exported program to ONNX of opset 17, and `.pt2` to TFLite too.
+"""In the worker: TorchScript or an exported program to ONNX of opset 17, and to TFLite on request.
 
 The older exporter is used on purpose: it writes opset 17, which older runtimes load. What it made
 is run beside the original before it is handed on.
@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from converter.frontends.jobs.torch_answers import require_close, words
+from converter.frontends.jobs.torch_tflite import to_tflite
 from converter.frontends.refusal import Refusal, need
 from converter.frontends.unpickling import RUNS_CODE, pickles
 
 OPSET = 17
-TOLERANCE = 1e-3
 _SEED = 20
 
 
@@ -37,8 +38,8 @@ def run(asked: Mapping[str, Any], work: Path) -> dict[str, Any]:
     _to_onnx(torch, traced, examples, names, dynamic, work / "model.onnx")
     _require_same(torch, traced, examples, names, work / "model.onnx")
     result: dict[str, Any] = {"onnx": "model.onnx", "notes": []}
-    if asked["tflite"] and asked["format"] == "pt2":
-        _to_tflite(torch, model, examples, names, work / "model.tflite")
+    if asked["tflite"]:
+        to_tflite(torch, model, examples, names, dynamic, work / "model.tflite")
         result["tflite"] = "model.tflite"
     return result
 
@@ -47,7 +48,7 @@ def _scripted(torch: Any, path: Path, shapes: Mapping[str, Any]) -> tuple[Any, A
     try:
         model = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
-        raise Refusal("SourceDamaged", f"torch does not load it ({_words(error)})") from error
+        raise Refusal("SourceDamaged", f"torch does not load it ({words(error)})") from error
     names = [argument.name for argument in model.forward.schema.arguments[1:]]
     missing = [name for name in names if name not in shapes]
     if missing:
@@ -70,7 +71,7 @@ def _exported(torch: Any, path: Path, trusted: bool) -> tuple[Any, Any, list[str
     except Refusal:
         raise
     except Exception as error:  # torch raises whatever a damaged archive leads to
-        raise Refusal("SourceDamaged", f"torch does not load it ({_words(error)})") from error
+        raise Refusal("SourceDamaged", f"torch does not load it ({words(error)})") from error
     wanted = list(program.graph_signature.user_inputs)
     values = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
     if not all(isinstance(values.get(name), torch.Tensor) for name in wanted):
@@ -129,7 +130,7 @@ def _to_onnx(
         )
     except torch.onnx.errors.UnsupportedOperatorError as error:
         raise Refusal(
-            "UnsupportedOperator", f"{_words(error)}; build the model of standard layers"
+            "UnsupportedOperator", f"{words(error)}; build the model of standard layers"
         ) from error
 
 
@@ -152,39 +153,4 @@ def _require_same(torch: Any, traced: Any, examples: Any, names: list[str], path
     ours = session.run(None, {n: e.numpy() for n, e in zip(names, examples, strict=True)})
     with torch.no_grad():
         theirs = traced(*examples)
-    _require_close(torch, ours, theirs, "ONNX")
-
-
-def _require_close(torch: Any, ours: Any, theirs: Any, what: str) -> None:
-    answers = ours if isinstance(ours, (list, tuple)) else [ours]
-    wanted = [theirs] if isinstance(theirs, torch.Tensor) else list(theirs)
-    for one, other in zip(answers, wanted, strict=True):
-        reference = other.double()
-        difference = float((torch.as_tensor(one).double() - reference).abs().max())
-        if not difference <= TOLERANCE * max(float(reference.abs().max()), 1e-6):
-            raise Refusal(
-                "FrontendFailed",
-                f"the {what} model answers otherwise, by {difference:.3g}; export a network"
-                " without branches that depend on its input",
-            )
-
-
-def _to_tflite(torch: Any, model: Any, examples: Any, names: list[str], target: Path) -> None:
-    """Named like the ONNX model's inputs; its answers are compared with the original's."""
-    litert_torch = need("litert-torch", "litert_torch")
-    one = tuple(example[:1] for example in examples)
-
-    class Named(torch.nn.Module):  # type: ignore[misc]  # torch is not there for the type checker
-        def forward(self, **inputs: Any) -> Any:
-            return model(*(inputs[name] for name in names))
-
-    made = litert_torch.convert(
-        Named().eval(), sample_args=(), sample_kwargs=dict(zip(names, one, strict=True))
-    )
-    with torch.no_grad():
-        _require_close(torch, made(**dict(zip(names, one, strict=True))), model(*one), "TFLite")
-    made.export(str(target))
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    require_close(torch, ours, theirs, "ONNX")

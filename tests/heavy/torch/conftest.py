@@ -43,6 +43,7 @@ torch.jit.script(net).save("scripted.pt")
 batch = torch.export.Dim("batch", min=1, max=64)
 torch.export.save(torch.export.export(net, (x[:2],), dynamic_shapes=({0: batch},)), "dynamic.pt2")
 torch.export.save(torch.export.export(net, (x[:1],)), "fixed.pt2")
+torch.export.save(torch.export.export(net, (x[:4],)), "four.pt2")
 torch.save(net.state_dict(), "weights.pt")
 torch.save(net, "eager.pt")
 class Erf(nn.Module):

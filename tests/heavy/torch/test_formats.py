@@ -63,6 +63,11 @@ def test_an_exported_program_becomes_tflite(name: str, saved: Path) -> None:
     assert np.abs(one - other).max() < 1e-4
 
 
+def test_a_fixed_batch_of_several_is_refused(saved: Path) -> None:
+    with pytest.raises(errors.UnsupportedTensor, match=r"four\.pt2.*batch, dynamic or 1"):
+        open_source(saved / "four.pt2", SourceOptions(tflite=True))
+
+
 def test_torchscript_takes_its_shapes_from_the_calibration_file(
     saved: Path, tmp_path: Path
 ) -> None:
