@@ -12,6 +12,7 @@ BIN := .venv/bin
 ROOMS := $(wildcard contract model converter agent fleet outrider tests examples benchmarks)
 PINS := constraints/packages.txt
 LOCKER := .make/locker
+ONNX2TF := converter/frontends/onnx2tf
 
 .PHONY: help setup demo test test-heavy check format lock lock-heavy clean
 
@@ -27,7 +28,7 @@ demo: setup  ## The whole path on real parts, in under 2 minutes. ARGS="--agents
 test: setup  ## Run the tests. ARGS="tests/contract -k golden", ARGS="-n 2"
 	$(BIN)/python -m pytest $(ARGS)
 
-test-heavy:  ## Run the tests that need TensorFlow or torch, in environments of their own (4 GB)
+test-heavy:  ## Run the tests that need TensorFlow, torch or onnx2tf, in environments of their own (5 GB)
 	@.ci/heavy $(ARGS)
 
 check: setup  ## Format, lint, types, import contracts, tests
@@ -52,11 +53,16 @@ lock: $(LOCKER)  ## Pin the packages again after a change of pyproject.toml. ARG
 	    { echo "$(PINS) names an index or a file: see your configuration of uv" >&2; exit 1; }
 
 # torch's pins are pip's: `pip freeze` of an environment that its builds were found for.
-lock-heavy: $(LOCKER)  ## Pin TensorFlow's environment again. ARGS="--upgrade"
+lock-heavy: $(LOCKER)  ## Pin TensorFlow's and onnx2tf's environments again. ARGS="--upgrade"
 	$(LOCKER)/bin/uv pip compile --quiet pyproject.toml --extra keras --extra dev \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraint $(PINS) \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --custom-compile-command "make lock-heavy" --output-file constraints/heavy-tf.txt $(ARGS)
+	sed -n 's/^VERSION = "\(.*\)"$$/onnx2tf==\1/p' $(ONNX2TF).py | \
+	    $(LOCKER)/bin/uv pip compile --quiet - \
+	    --python-version 3.12 --python-platform x86_64-manylinux_2_28 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command "make lock-heavy" --output-file $(ONNX2TF)-pins.txt $(ARGS)
 
 $(LOCKER): constraints/locker.txt
 	rm -rf $@

@@ -7,6 +7,7 @@ a model wrong: so its answers are compared with the original's before anything i
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -30,6 +31,8 @@ TOLERANCE = 1e-3
 """Of the output's largest value, as between the float model and its simplified form."""
 _PROBE_S = 30.0
 _COMPARED = 64
+PINS = Path(__file__).resolve().with_name("onnx2tf-pins.txt")
+"""What was tested together, with digests; travels with us, so that a message can name its path."""
 _SCRIPT = Path(__file__).resolve().parent / "jobs" / "onnx2tf_script.py"
 _PROBE = (
     "import json, sys, importlib.metadata as m\n"
@@ -86,8 +89,8 @@ def _require_environment(python: Path) -> None:
 
 def _how_to_install() -> str:
     return (
-        f"TFLite out of ONNX needs onnx2tf: python3.12 -m venv ENV && ENV/bin/pip install"
-        f" onnx2tf=={VERSION}, then --onnx2tf-python ENV/bin/python"
+        f"TFLite out of ONNX needs onnx2tf {VERSION}: python3.12 -m venv ENV && ENV/bin/pip install"
+        f" --require-hashes -r {shlex.quote(str(PINS))}, then --onnx2tf-python ENV/bin/python"
     )
 
 

@@ -83,7 +83,7 @@ def convert(
     ] = 900.0,
     onnx2tf_python: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Make TFLite too, with this Python 3.12's onnx2tf."),
+        typer.Option(metavar="FILE", help="Make TFLite too, with the onnx2tf of this Python."),
     ] = None,
     report: Annotated[
         Path | None,
