@@ -45,7 +45,7 @@ format: setup  ## Format the code, and mend what lint can mend by itself
 # Keeps the pins that still fit. ARGS="--upgrade" takes the newest, "--upgrade-package NAME" one.
 lock: $(LOCKER)  ## Pin the packages again after a change of pyproject.toml. ARGS="--upgrade"
 	$(LOCKER)/bin/uv pip compile --quiet pyproject.toml --extra demo --extra tflite --extra images \
-	    --extra sklearn --extra dev \
+	    --extra sklearn --extra s3 --extra dev \
 	    --universal --python-version 3.10 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --custom-compile-command "make lock" --output-file $(PINS) $(ARGS)

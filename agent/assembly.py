@@ -27,6 +27,7 @@ from agent.link.rejects import Rejects
 from agent.link.router import Router
 from agent.link.sources import SizedBlobSource
 from agent.link.tls import trust_only
+from agent.object_store import StoreTrust
 from agent.outbox import Outbox
 from agent.renewal import Asker, Renewal
 from agent.resources import Resources
@@ -170,6 +171,7 @@ def _blobs(
         lambda: trust_only(identity.ca_pem, not speaker.stamper.now().clock_trusted),
         guard.now_ms,
         rate,
+        store=StoreTrust(settings.object_store_ca_file, settings.object_store_plain),
     )
     return SizedBlobSource(broker, https, settings.https_above_bytes)
 

@@ -45,6 +45,7 @@ class Incoming:
         self._response = response
         self._hub_url = hub_url
         self.status = response.status
+        self.media_type = response.getheader("Content-Type", "")
 
     def exactly(self, count: int) -> bytes:
         """The next `count` bytes of the body; raises `TransportFailed` when they do not come."""
@@ -72,7 +73,9 @@ def post(hub_url: str, path: str, context: ssl.SSLContext, body: bytes) -> Answe
 
 
 @contextmanager
-def asking(hub_url: str, path: str, context: ssl.SSLContext, body: bytes) -> Iterator[Incoming]:
+def asking(
+    hub_url: str, path: str, context: ssl.SSLContext, body: bytes, accept: str = "*/*"
+) -> Iterator[Incoming]:
     """The same, for an answer that is read in pieces; leaving closes the connection."""
     try:
         url = urlsplit(hub_url)
@@ -82,16 +85,18 @@ def asking(hub_url: str, path: str, context: ssl.SSLContext, body: bytes) -> Ite
     except ValueError as error:
         raise NotAnAddress(f"{hub_url} is not an address: {error}") from error
     try:
-        yield Incoming(_send(connection, hub_url, url.path.rstrip("/") + path, body), hub_url)
+        where = url.path.rstrip("/") + path
+        yield Incoming(_send(connection, hub_url, where, body, accept), hub_url)
     finally:
         connection.close()
 
 
 def _send(
-    connection: http.client.HTTPSConnection, hub_url: str, where: str, body: bytes
+    connection: http.client.HTTPSConnection, hub_url: str, where: str, body: bytes, accept: str
 ) -> http.client.HTTPResponse:
     try:
-        connection.request("POST", where, body, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        connection.request("POST", where, body, headers)
         return connection.getresponse()
     except ssl.SSLCertVerificationError as error:
         raise AnotherHub(

@@ -52,6 +52,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     https_above_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
     """What is larger than this, before compression, is fetched from the hub over HTTPS, and not
     from the broker; 0: everything is."""
+    object_store_ca_file: Path | None = None
+    """CAs that vouch for the hub's object store, in PEM; otherwise the system's do."""
+    object_store_plain: bool = False
+    """Whether an object store without TLS will do. Digests are checked all the same."""
     ack_seconds: Seconds = 10.0
     """How long an outbox row waits for its first ack before it is sent again."""
     server: bool = True

@@ -19,8 +19,11 @@ from contract.ids import Digest, Id, TargetName, TimeMs
 from contract.manifest import MAX_CHUNK_BYTES
 from contract.signed_request import Kind, SignedRequest, read, sign
 
-MAX_REQUEST_BYTES = 32_768
-MAX_DIGESTS = 128
+MAX_REQUEST_BYTES = 131_072
+MAX_DIGESTS = 1_024
+MAX_STREAMED = 128
+"""Of one request that is answered by a stream. More are asked for only where places come
+(contract.blob_places)."""
 PAYLOAD_TYPE = "application/vnd.outrider.blob-request+json"
 STREAM_TYPE = "application/vnd.outrider.blobs"
 HEAD_BYTES = 36

@@ -17,16 +17,20 @@ from pathlib import Path
 
 from fleet.blobs import BlobStore
 from fleet.broker import BrokerChild, local_address, write_broker_files
+from fleet.bucket import Bucket, find_keys
+from fleet.bucket_upkeep import BucketUpkeep
 from fleet.ca import Authority
 from fleet.config import HubConfig, read_config
 from fleet.errors import HubRunning
 from fleet.ingest import Ingest
 from fleet.intake import Intake
 from fleet.link import Link, LinkSettings
+from fleet.packs import Shelf
 from fleet.ports import Clock, HubServices
 from fleet.publisher import Publisher
 from fleet.retention import Retention
 from fleet.revocation import Revocation, refresh_list
+from fleet.settings import read_bucket_keys
 from fleet.setup import certificate_hosts, database_url
 from fleet.storage.database import open_storage
 from fleet.takeover import Broker
@@ -69,6 +73,7 @@ def run_hub(
         files = write_broker_files(directory, config)
         woken = threading.Event()
         link = Link(_link_settings(config, authority), woken, clock)
+        bucket = _bucket(config)
         services = HubServices(
             directory=directory,
             config=config,
@@ -77,6 +82,7 @@ def run_hub(
             blobs=BlobStore(directory / "blobs"),
             link=link,
             clock=clock,
+            shelf=Shelf(bucket) if bucket is not None else None,
         )
         refresh_list(services, clock())
         broker = None if external_broker else BrokerChild(files)
@@ -104,7 +110,32 @@ def run_hub(
             stack.callback(worker.stop)
             worker.start()
         link.start()
+        stack.enter_context(_tended(services, bucket))
         yield RunningHub(services, workers, broker)
+
+
+def _bucket(config: HubConfig) -> Bucket | None:
+    """Raises `BucketUnusable` rather than serve without what the operator asked for."""
+    if config.bucket is None:
+        return None
+    return Bucket(config.bucket, find_keys(config.bucket, read_bucket_keys()))
+
+
+@contextmanager
+def _tended(services: HubServices, bucket: Bucket | None) -> Iterator[None]:
+    """The bucket's thread. The watchdog does not look at it: an upload takes as long as it takes,
+    and without it the hub serves the blobs itself."""
+    if bucket is None or services.shelf is None:
+        yield
+        return
+    stopping = threading.Event()
+    parts = (services.storage, services.blobs, services.clock, stopping.wait)
+    worker = Worker("bucket", BucketUpkeep(bucket, services.shelf, *parts).step, stopping.set)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop()
 
 
 @contextmanager

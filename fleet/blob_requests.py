@@ -1,7 +1,8 @@
 """Which of the blobs that a device asks for over HTTPS it may have: proven by its key, and owed it.
 
 A request is good for a few minutes only. Within them a copy yields the same blobs once more, which
-nobody can read who did not see the request inside TLS. Serves no bytes itself.
+nobody can read who did not see the request inside TLS. Serves no bytes itself: it says which, or
+where they stand in the bucket.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from contract.blob_places import BlobPlaces
 from contract.blob_request import SignedBlobRequest
 from contract.errors import BadSignature
 from fleet.errors import BlobsRefused, ClockDiffers
 from fleet.owed import allowed_blobs
+from fleet.packs import Shelf
 from fleet.storage.database import Storage
 from fleet.storage.schema import Certificate, Device
 
@@ -36,6 +39,13 @@ def granted(storage: Storage, signed: SignedBlobRequest, now_ms: int) -> set[str
     if not allowed:
         raise BlobsRefused(f"{request.device} is not to have these blobs of {request.target}")
     return set(allowed)
+
+
+def placed(shelf: Shelf | None, signed: SignedBlobRequest, allowed: set[str]) -> BlobPlaces | None:
+    """Where the bucket holds what was granted; None when it does not, or there is none."""
+    request = signed.request
+    found = shelf.places(request.target, request.digests, allowed) if shelf else None
+    return BlobPlaces(address=found[0], places=found[1]) if found else None
 
 
 def _keys(session: Session, device: str, now_ms: int) -> Iterator[EllipticCurvePublicKey]:

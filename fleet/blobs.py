@@ -40,6 +40,13 @@ class BlobStore:
         except OSError as error:
             raise BlobMissing(f"blob {digest[:16]}…: {error.strerror}") from error
 
+    def size(self, digest: str) -> int:
+        """Of the framed payload; raises `BlobMissing`."""
+        try:
+            return self._path(digest).stat().st_size
+        except OSError as error:
+            raise BlobMissing(f"blob {digest[:16]}…: {error.strerror}") from error
+
     def __contains__(self, digest: str) -> bool:
         return self._path(digest).exists()
 

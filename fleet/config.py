@@ -19,6 +19,33 @@ MAX_CONFIG_BYTES = 65_536
 CONFIG_FILE = "hub.json"
 
 
+Endpoint = Annotated[str, Meta(pattern=r"^https?://[A-Za-z0-9.:_\[\]-]{1,250}/?\Z")]
+Prefix = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,59}/){0,4}\Z")]
+
+
+class BucketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An S3-compatible bucket from which devices fetch large releases."""
+
+    endpoint: Endpoint
+    """With https unless the operator says otherwise."""
+    bucket: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")]
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}\Z")] = "us-east-1"
+    prefix: Prefix = "outrider/"
+    """Below it everything named like a pack is this hub's, and cleared by it."""
+    above_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
+    """Releases with a larger bundle are put there."""
+    address_seconds: Annotated[int, Meta(ge=1, le=3_600)] = 900
+    """How long an address that a device is given is good for."""
+    device_endpoint: Endpoint | None = None
+    """Where devices find the store, when that is elsewhere than for the hub."""
+    virtual_host: bool = False
+    """Whether the bucket's name stands in the host name, not in the path."""
+    ca_file: str | None = None
+    """CAs that vouch for the endpoint to the hub, in PEM; otherwise botocore's do."""
+    credentials_file: str | None = None
+    """Read when the environment holds no keys; mode 0600."""
+
+
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One hub: its name, the host names in its certificates (first: the one to give devices)."""
 
@@ -35,6 +62,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     retain_at_most_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 256 << 20
     """Of a release with a larger bundle the broker holds the manifest only: devices fetch the rest
     over HTTPS. A broker's retained messages are memory."""
+    bucket: BucketConfig | None = None
+    """`outrider hub bucket` sets it."""
     outside_broker: Host | None = None
     """Where a broker is that others run, for hub and devices; `hub serve --external-broker`."""
 

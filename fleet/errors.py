@@ -110,6 +110,14 @@ class BlobMissing(FleetError):
     """A blob that a release needs is not in the store, or is damaged."""
 
 
+class BucketUnusable(FleetError):
+    """The object store is not set up so that it could be asked."""
+
+
+class BucketFailed(FleetError):
+    """The object store could not be reached, or refused."""
+
+
 class TokenRefused(FleetError):
     """The API token is absent, unknown or revoked."""
 

@@ -54,6 +54,16 @@ def owed_blobs(session: Session, epoch: str, retain_at_most: int = UNBOUNDED) ->
     return list(rows)
 
 
+def needed_above(session: Session, above_bytes: int) -> dict[str, bytes]:
+    """Manifests, by release, of those that devices may soon ask for and whose bundle is larger."""
+    rows = session.execute(
+        select(Release.target, Release.manifest)
+        .where(Release.target.in_(_needed()), Release.bundle_bytes > above_bytes)
+        .order_by(Release.target)
+    )
+    return {row.target: row.manifest for row in rows}
+
+
 def unneeded_releases(session: Session, epoch: str) -> list[str]:
     """Releases that the broker holds blobs of although nobody is to have them any more."""
     rows = session.scalars(

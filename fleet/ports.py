@@ -13,6 +13,7 @@ from typing import Protocol
 
 from fleet.blobs import BlobStore
 from fleet.config import HubConfig
+from fleet.packs import Shelf
 from fleet.storage.database import Storage
 from fleet.trust.repository import Repository
 
@@ -56,3 +57,5 @@ class HubServices:
     blobs: BlobStore
     link: OutgoingLink
     clock: Clock
+    shelf: Shelf | None = None
+    """None: this hub has no bucket."""

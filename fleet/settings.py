@@ -1,9 +1,10 @@
-"""What the hub's process learns from its environment: systemd's notification socket, read once."""
+"""What the hub's process learns from its environment, read once: systemd's notification socket, and
+the keys of an object store."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,23 @@ class ProcessSettings:
 
     notify_socket: str = ""
     watchdog_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class BucketKeys:
+    """What signs requests to an object store. Not shown, whoever prints it."""
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
+
+
+def read_bucket_keys() -> BucketKeys | None:
+    """Under the names that every S3 tool reads; None where there are none."""
+    key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not key or not secret:
+        return None
+    return BucketKeys(key, secret, os.environ.get("AWS_SESSION_TOKEN", ""))
 
 
 def read_settings() -> ProcessSettings:

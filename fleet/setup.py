@@ -19,10 +19,12 @@ from contract.errors import InvalidId
 from contract.ids import check_id
 from contract.trust import encode_hub_public_keys
 from fleet.broker import local_address, write_broker_files
+from fleet.bucket import Bucket, find_keys, try_bucket
 from fleet.ca import Authority
-from fleet.config import CONFIG_FILE, HubConfig, encode_config, read_config
-from fleet.errors import FleetError, HubExists, SetupFailed
+from fleet.config import CONFIG_FILE, BucketConfig, HubConfig, encode_config, read_config
+from fleet.errors import BucketUnusable, FleetError, HubExists, SetupFailed
 from fleet.files import write_whole
+from fleet.settings import BucketKeys
 from fleet.storage.database import open_storage
 from fleet.tokens import new_token
 from fleet.trust.repository import Repository
@@ -97,6 +99,22 @@ def new_online_keys(directory: Path) -> Path:
     path = directory / HUB_KEYS_FILE
     write_whole(path, encode_hub_public_keys(public))
     return path
+
+
+def use_bucket(
+    directory: Path, bucket: BucketConfig | None, environment: BucketKeys | None = None
+) -> None:
+    """Write it into `hub.json` once an object went there, came back and was cleared; None: no
+    bucket any more. Raises `BucketUnusable` or `BucketFailed`, and then changes nothing."""
+    config = read_config(directory)
+    if bucket is not None:
+        try:
+            bucket = msgspec.convert(msgspec.to_builtins(bucket), BucketConfig)
+        except msgspec.ValidationError as error:
+            raise BucketUnusable(f"these settings cannot be used: {error}") from error
+        try_bucket(Bucket(bucket, find_keys(bucket, environment)))
+    changed = msgspec.structs.replace(config, bucket=bucket)
+    write_whole(directory / CONFIG_FILE, encode_config(changed))
 
 
 def database_url(directory: Path) -> str:

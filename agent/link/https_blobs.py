@@ -1,8 +1,9 @@
 """Blobs over HTTPS, from the hub: for what is too large for a broker's memory.
 
-The device proves itself with its key (contract.blob_request). One blob at a time is in memory, and
-each is checked as those of the broker are. `BlobSource` in agent.ports says what callers may rely
-on.
+The device proves itself with its key (contract.blob_request). The hub gives the blobs, or an
+address in its object store and where they stand there (contract.blob_places). One blob at a time is
+in memory, and each is checked as those of the broker are. `BlobSource` in agent.ports says what
+callers may rely on.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from agent.errors import TransportFailed
 from agent.hub_https import AnotherHub, Answer, Incoming, NotAnAddress, asking, refusal
-from agent.link.https_plan import HttpsPlan
+from agent.link.https_plan import HttpsPlan, StorePatience, Stretch, stretches
 from agent.link.rate import TokenBucket
+from agent.object_store import ObjectStoreFailed, StoredObject, StoreTrust, opened
 from agent.ports import BlobRef
-from contract.blob_request import HEAD_BYTES, BlobRequest, read_head, sign_blob_request
-from contract.errors import DigestMismatch, MalformedBlob
+from contract.blob_places import PLACES_TYPE, BlobPlaces, read_places
+from contract.blob_request import (
+    HEAD_BYTES,
+    STREAM_TYPE,
+    BlobRequest,
+    read_head,
+    sign_blob_request,
+)
+from contract.errors import ContractError, DigestMismatch, MalformedBlob
 from contract.renewal import TIME_HEADER
 from model.chunks import unframe
 
@@ -32,6 +41,7 @@ _LOOK_S = 0.2
 _MAX_TIME_MS = 1 << 53
 
 Sink = Callable[[BlobRef, bytes], None]
+Blobs = Generator[tuple[BlobRef, bytes], None, None]
 
 
 class HttpsBlobSource:
@@ -47,6 +57,7 @@ class HttpsBlobSource:
         rate: TokenBucket | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        store: StoreTrust | None = None,
     ) -> None:
         """`context` is asked for each request: whether dates of certificates count may change."""
         self._hub_url = hub_url
@@ -59,6 +70,10 @@ class HttpsBlobSource:
         self._sleep = sleep
         self._ahead_ms = 0
         """What the hub's clock is ahead of ours, as it once said."""
+        self._store = store or StoreTrust()
+        self._patience = StorePatience()
+        self._placed = False
+        """Whether the hub's last answer was of places."""
 
     def fetch(
         self,
@@ -71,7 +86,7 @@ class HttpsBlobSource:
         plan = HttpsPlan.of(wanted, self._rate)
         received = 0
         while plan.outstanding and not cancelled():
-            batch = plan.batch(self._monotonic())
+            batch = plan.batch(self._monotonic(), self._placed)
             if not batch:
                 self._sleep(_LOOK_S)
                 continue
@@ -83,25 +98,43 @@ class HttpsBlobSource:
                         _accept(plan, ref, payload, sink)
             except TransportFailed as error:
                 why = str(error)
+                self._placed = False
+                if isinstance(error, ObjectStoreFailed) and not plan.has_brought:
+                    self._patience.failed(self._monotonic())
                 _LOG.warning("blobs of %s: %s", target, why)
             if not cancelled():
                 self._wait(plan.ended(why), cancelled)
         return received
 
-    def _ask(
-        self, target: str, batch: list[BlobRef], cancelled: Callable[[], bool]
-    ) -> Generator[tuple[BlobRef, bytes], None, None]:
+    def _ask(self, target: str, batch: list[BlobRef], cancelled: Callable[[], bool]) -> Blobs:
         body = self._request(target, batch)
+        accept = STREAM_TYPE
+        if self._patience.may_ask(self._monotonic()):
+            accept = f"{PLACES_TYPE}, {STREAM_TYPE}"
         try:
-            with asking(self._hub_url, _PATH, self._context(), body) as incoming:
+            with asking(self._hub_url, _PATH, self._context(), body, accept) as incoming:
                 if incoming.status != 200:
                     raise self._refused(incoming.whole())
-                for ref in batch:
-                    if cancelled():
-                        return
-                    yield ref, _payload(incoming, ref)
+                self._placed = incoming.media_type == PLACES_TYPE
+                if not self._placed:
+                    yield from _streamed(incoming, batch, cancelled)
+                    return
+                places = _read(incoming.whole(), batch)
         except (AnotherHub, NotAnAddress) as error:
             raise TransportFailed(str(error)) from error
+        yield from self._stored(places, batch, cancelled)
+
+    def _stored(
+        self, found: BlobPlaces, batch: list[BlobRef], cancelled: Callable[[], bool]
+    ) -> Blobs:
+        """The hub's connection is closed by now: the store may take its time."""
+        for ref, (_, length) in zip(batch, found.places, strict=True):
+            if not length:
+                yield ref, b""
+        with opened(found.address, self._store) as stored:
+            for stretch in stretches(batch, found.places):
+                yield from _stretch(stored, stretch, cancelled)
+        self._patience.brought()
 
     def _request(self, target: str, batch: list[BlobRef]) -> bytes:
         request = BlobRequest(
@@ -123,6 +156,30 @@ class HttpsBlobSource:
         until = self._monotonic() + seconds
         while self._monotonic() < until and not cancelled():
             self._sleep(_LOOK_S)
+
+
+def _read(answer: Answer, batch: list[BlobRef]) -> BlobPlaces:
+    try:
+        return read_places(answer.body, len(batch))
+    except ContractError as error:
+        raise TransportFailed(f"the hub's answer cannot be read: {error}") from error
+
+
+def _stretch(stored: StoredObject, stretch: Stretch, cancelled: Callable[[], bool]) -> Blobs:
+    if cancelled():
+        return
+    stored.open_range(stretch.start, stretch.length)
+    for ref, length in stretch.blobs:
+        if cancelled():
+            return
+        yield ref, stored.exactly(length)
+
+
+def _streamed(incoming: Incoming, batch: list[BlobRef], cancelled: Callable[[], bool]) -> Blobs:
+    for ref in batch:
+        if cancelled():
+            return
+        yield ref, _payload(incoming, ref)
 
 
 def _payload(incoming: Incoming, ref: BlobRef) -> bytes:

@@ -1,4 +1,5 @@
-"""Blobs for devices, without a token: each proves itself in its request, and gets a stream.
+"""Blobs for devices, without a token: each proves itself in its request, and gets a stream, or an
+address in the bucket when it says that it can do with one.
 
 One blob at a time is in memory for each stream. Streams are bounded in number and in time, so that
 devices on slow links cannot take the API from operators.
@@ -11,13 +12,16 @@ import logging
 from collections.abc import Iterator
 from threading import BoundedSemaphore
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from contract.blob_places import PLACES_TYPE
 from contract.blob_request import (
     MAX_REQUEST_BYTES,
+    MAX_STREAMED,
     STREAM_TYPE,
     SignedBlobRequest,
     read_blob_request,
@@ -27,7 +31,7 @@ from contract.renewal import TIME_HEADER
 from fleet.api.access import Hub
 from fleet.api.errors import Refused
 from fleet.api.limits import RateLimit
-from fleet.blob_requests import granted
+from fleet.blob_requests import granted, placed
 from fleet.blobs import BlobStore
 from fleet.errors import BlobMissing, ClockDiffers
 from fleet.ports import HubServices
@@ -49,11 +53,16 @@ async def give_blobs(request: Request, hub: Hub) -> Response:
         raise Refused(413, "too-large", f"at most {MAX_REQUEST_BYTES} bytes")
     signed = read_blob_request(data)
     allowed = await run_in_threadpool(_granted, hub, signed)
-    limit, places = request.app.state.blob_requests, request.app.state.blob_streams
+    limit, streams = request.app.state.blob_requests, request.app.state.blob_streams
     _count(limit, signed.request.device)
-    if not places.acquire(blocking=False):
+    if PLACES_TYPE in request.headers.get("accept", ""):
+        found = await run_in_threadpool(placed, hub.shelf, signed, allowed)
+        if found is not None:
+            return Response(msgspec.json.encode(found), media_type=PLACES_TYPE)
+    if not streams.acquire(blocking=False):
         raise Refused(503, "busy", "many devices fetch blobs: wait", 5)
-    return BlobStream(_records(hub.blobs, signed.request.digests, allowed), places)
+    allowed.intersection_update(signed.request.digests[:MAX_STREAMED])
+    return BlobStream(_records(hub.blobs, signed.request.digests, allowed), streams)
 
 
 class BlobStream(StreamingResponse):

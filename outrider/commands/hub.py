@@ -1,4 +1,4 @@
-"""`outrider hub init|serve` and `outrider publish`."""
+"""`outrider hub init|serve|bucket|new-keys` and `outrider publish`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from outrider.client import HubClient
 from outrider.commands.options import Config, Json, connect, group
 from outrider.errors import CommandFailed, HubRefused
 from outrider.operator import OperatorConfig, operator_path, write_operator
+from outrider.sizes import format_size, parse_size
 from outrider.terminal import note, print_fields, print_json, say, short
 
 hub = group("hub", "The fleet's hub: its directory, its server.")
@@ -92,6 +93,82 @@ def serve(
     run(directory, external_broker=external_broker)
 
 
+@hub.command("bucket")
+def bucket(
+    directory: Directory,
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="Of the object store: https://s3.example.org.")
+    ] = "",
+    name: Annotated[str, typer.Option(metavar="BUCKET", help="The bucket, which exists.")] = "",
+    region: Annotated[
+        str, typer.Option(metavar="NAME", help="As the store calls it.")
+    ] = "us-east-1",
+    prefix: Annotated[
+        str, typer.Option(metavar="PATH/", help="One of its own for each hub.")
+    ] = "outrider/",
+    above: Annotated[
+        str, typer.Option(metavar="SIZE", help="Releases with a larger bundle go there.")
+    ] = "64MiB",
+    credentials: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The keys, mode 0600; otherwise AWS_... are read."),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CAs for the endpoint, in PEM.")
+    ] = None,
+    device_endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where devices find the store, if elsewhere.")
+    ] = None,
+    virtual_host: Annotated[
+        bool, typer.Option("--virtual-host", help="The bucket's name stands in the host name.")
+    ] = False,
+    off: Annotated[bool, typer.Option("--off", help="Use no bucket any more.")] = False,
+    json: Json = False,
+) -> None:
+    """Have devices fetch large releases from an S3 bucket.
+
+    An object is put there, read as a device would, and cleared, before anything is changed. The
+    keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, or a file like
+    {"access_key_id": "...", "secret_access_key": "..."}. Devices get addresses, and no keys.
+
+    \b
+    Example:
+        outrider hub bucket hub --endpoint https://s3.example.org --name models
+    """
+    require("hub", "sqlalchemy", "alembic", "fastapi", "tuf", "paho.mqtt")
+    from fleet.config import BucketConfig
+    from fleet.settings import read_bucket_keys
+    from fleet.setup import use_bucket
+
+    if off:
+        use_bucket(directory, None)
+        if json:
+            print_json({"bucket": None})
+        else:
+            say("no bucket is used once the hub is started again; what it holds stays there")
+        return
+    if not endpoint or not name:
+        raise CommandFailed("say which bucket: --endpoint URL --name BUCKET")
+    require("s3", "botocore")
+    chosen = BucketConfig(
+        endpoint=endpoint,
+        bucket=name,
+        region=region,
+        prefix=prefix,
+        above_bytes=_size(above),
+        device_endpoint=device_endpoint,
+        virtual_host=virtual_host,
+        ca_file=str(ca.absolute()) if ca else None,
+        credentials_file=str(credentials.absolute()) if credentials else None,
+    )
+    use_bucket(directory, chosen, read_bucket_keys())
+    if json:
+        print_json({"bucket": name, "endpoint": endpoint, "above_bytes": chosen.above_bytes})
+        return
+    say(f"releases above {format_size(chosen.above_bytes)} go to {name} at {endpoint}")
+    note("Next: start the hub again.")
+
+
 @hub.command("new-keys")
 def new_keys(directory: Directory, json: Json = False) -> None:
     """Make new online keys beside the present ones.
@@ -145,6 +222,13 @@ def publish(
         family, _, version = answer["target"].partition("/")
         say(f"{family}:{version} published, digest {short(answer['digest'])}")
         note(f"Next: outrider rollout start {family}:{version} --to all --waves 5%,25%,100%")
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise CommandFailed(f"--above: {error}") from error
 
 
 def _upload(client: HubClient, path: str, file: Path, media_type: str, known_as: str) -> Any:

@@ -26,6 +26,7 @@ VERBS = [
     "keys export-request",
     "keys sign-request",
     "sign",
+    "hub bucket",
     "hub init",
     "hub new-keys",
     "hub serve",

@@ -104,8 +104,10 @@ def count_up() -> Callable[[], float]:
     return read
 
 
-def assigned_device(hub: HubServices, directory: HubDirectory, folder: Path) -> World:
-    publish_bundle(hub, directory.signed("digits", "1", WEIGHTS), "operator")
+def assigned_device(
+    hub: HubServices, directory: HubDirectory, folder: Path, weights: bytes = WEIGHTS
+) -> World:
+    publish_bundle(hub, directory.signed("digits", "1", weights), "operator")
     file = folder / "cam-1.json"
     file.write_bytes(encode_enrolment(add_device(hub, "cam-1", "generic", {})))
     file.chmod(0o600)
