@@ -55,7 +55,9 @@ def spoken(opset: int) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("opset", OPSETS)
-def test_what_each_opset_writes_becomes_17_with_the_same_answers(tmp_path: Path, opset: int) -> None:
+def test_what_each_opset_writes_becomes_17_with_the_same_answers(
+    tmp_path: Path, opset: int
+) -> None:
     made, images = spoken(opset), models.images(8)
     source = read_source(models.save(tmp_path / "in.onnx", made))
     found = canonicalise(source, tmp_path)
