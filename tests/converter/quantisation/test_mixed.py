@@ -17,7 +17,7 @@ from converter.quantisation.mixed import (
 )
 from converter.quantisation.scoring import Score
 from converter.quantisation.units import find_units, outside, quantisable
-from converter.quantise import quantise
+from converter.quantise import OPERATORS, quantise
 from tests.converter import models
 from tests.converter.calibrated import inferred, plain_ranges
 from tests.converter.quantisation.networks import chain, samples
@@ -64,7 +64,9 @@ def test_a_unit_is_producer_activation_and_consumers() -> None:
     units = {unit.tensor: unit.nodes for unit in find_units(chain())}
     assert units["c1"] == {"Conv:c1", "Relu:r1", "Conv:c2"}
     assert units["image"] == {"Conv:c1"}
-    assert units["p"] == {"GlobalAveragePool:p", "Flatten:f", "Gemm:scores"}
+    # onnxruntime 1.23, the last for Python 3.10, has no integer form of Flatten: it passes on alone.
+    flatten = {"Flatten:f"} if "Flatten" in OPERATORS else set()
+    assert units["p"] == {"GlobalAveragePool:p", "Gemm:scores"} | flatten
 
 
 def test_a_unit_holds_every_reader_of_its_tensor() -> None:
