@@ -36,10 +36,13 @@ _DIGEST = re.compile(DIGEST_PATTERN)
 
 
 def check_id(text: str, what: str = "id") -> str:
-    """Return `text` when it is an id; raise `InvalidId` that names `what` otherwise."""
-    if not _ID.match(text):
+    """Return `text` when it is an id; raise `InvalidId` that names `what` otherwise.
+
+    Also for what is no text at all: python-tuf passes a role's name on as the JSON has it.
+    """
+    if type(text) is not str or not _ID.match(text):
         raise InvalidId(
-            f"{what} {text[:80]!r} is not valid: use 1 to 63 of a-z, 0-9 and '-',"
+            f"{what} {str(text)[:80]!r} is not valid: use 1 to 63 of a-z, 0-9 and '-',"
             " starting with a letter or a digit"
         )
     return text

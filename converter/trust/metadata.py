@@ -20,7 +20,7 @@ from tuf.api.metadata import (
     TargetFile,
     Targets,
 )
-from tuf.api.serialization import DeserializationError
+from tuf.api.serialization import DeserializationError, SerializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from contract.errors import MalformedTrust
@@ -120,7 +120,8 @@ def parse(kind: type[S], data: bytes, name: str) -> Metadata[S]:
     """Raises `MetadataDamaged` that names the file; verifies no signature."""
     try:
         metadata = Metadata[S].from_bytes(data)
-    except DeserializationError as error:
+        _ = metadata.signed_bytes  # some JSON has no canonical form, so that nobody can sign it
+    except (DeserializationError, SerializationError) as error:
         raise MetadataDamaged(f"{name}: not TUF metadata; restore it from a backup") from error
     if not isinstance(metadata.signed, kind):
         raise MetadataDamaged(f"{name}: holds {metadata.signed.type}, not {kind.type}")
