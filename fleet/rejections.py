@@ -38,7 +38,8 @@ class Rejections:
             last_at_ms=now_ms,
             last_topic=printable(topic),
         )
-        if now_ms - self._logged_at_ms.get(key, -LOG_EVERY_MS) >= LOG_EVERY_MS:
+        # One of the future: the clock was put right since.
+        if not 0 <= now_ms - self._logged_at_ms.get(key, -LOG_EVERY_MS) < LOG_EVERY_MS:
             self._logged_at_ms[key] = now_ms
             _LOG.warning("refused a message on %s: %s: %s", printable(topic), error, detail[:300])
 

@@ -43,7 +43,8 @@ class WantLimiter:
 
     def _is_recent(self, digest: str, now_ms: int) -> bool:
         sent = self._sent_at_ms.get(digest)
-        return sent is not None and now_ms - sent < REPEAT_MS
+        # One of the future: the clock was put right since.
+        return sent is not None and 0 <= now_ms - sent < REPEAT_MS
 
     def _forget(self) -> None:
         """Oldest first: dictionaries keep their order."""

@@ -37,6 +37,15 @@ def test_counts_add_up_over_saves(hub: HubServices) -> None:
     }
 
 
+def test_a_clock_that_is_put_back_does_not_silence_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rejections = Rejections()
+    rejections.add(TOPIC, "BadSignature", "", 3_600_000)
+    rejections.add(TOPIC, "BadSignature", "", 1_000)
+    assert len(caplog.records) == 2
+
+
 def test_nothing_is_counted_twice_after_a_save(hub: HubServices) -> None:
     rejections = Rejections()
     rejections.add(TOPIC, "BadSignature", "", 0)

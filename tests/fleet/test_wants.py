@@ -34,6 +34,13 @@ def test_a_blob_may_go_out_again_a_little_later() -> None:
     assert limiter.admit("a", names(1), 1_000 + REPEAT_MS) == names(1)
 
 
+def test_a_clock_that_is_put_back_holds_no_blob_up() -> None:
+    limiter = WantLimiter()
+    limiter.admit("a", names(1), 3_600_000)
+
+    assert limiter.admit("a", names(1), 1_000) == names(1)
+
+
 def test_a_blob_named_twice_in_one_want_goes_out_once() -> None:
     assert WantLimiter().admit("a", names(1) * 5, 0) == names(1)
 
