@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.codec import MAX_BYTES
 from contract.topics import ROOT
+from contract.trust import MAX_TARGETS_BYTES
 from fleet.ca import HUB_USER, Authority
 
-MAX_PACKET_BYTES = 262_144
+MAX_PACKET_BYTES = max(*MAX_BYTES.values(), MAX_TARGETS_BYTES) + 4_096
+"""The longest that the hub may have to send, with its topic. Mosquitto ends the connection of
+whoever sends more: the hub would connect and lose it again, for ever."""
 MAX_QUEUED_MESSAGES = 100_000
 """The default of 1,000 silently drops what a hub with many devices is sent at its start."""
 MAX_QUEUED_BYTES = 64 * 1024 * 1024

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from contract.topics import Channel, device_topic, epoch_topic
+from contract.codec import MAX_BYTES
+from contract.topics import Channel, device_topic, epoch_topic, tuf_topic
+from contract.trust import MAX_ROOT_BYTES, MAX_SNAPSHOT_BYTES, MAX_TARGETS_BYTES
 from fleet import broker
 from fleet.assembly import RunningHub
 from fleet.broker import (
@@ -27,6 +29,7 @@ from fleet.broker import (
 from fleet.broker_files import BrokerFiles
 from fleet.config import read_config
 from fleet.errors import BrokerFailed, BrokerMissing, PortInUse
+from fleet.link import Link, Outgoing
 from tests.fleet.harness import Device, HubDirectory, connected, enrolled, until
 
 ROOM = Path(__file__).parents[2]
@@ -244,3 +247,15 @@ def test_a_log_that_has_grown_long_is_moved_aside(
 
     assert files.log.read_bytes() == b""
     assert files.log.with_name("mosquitto.log.1").read_bytes() == b"rather long words"
+
+
+def test_it_takes_the_longest_message_of_the_hub(running: RunningHub) -> None:
+    """Were it longer than the broker takes, the hub's connection would end, again and again."""
+    link = running.services.link
+    assert isinstance(link, Link)
+    until(lambda: link.connected)
+    longest = max(*MAX_BYTES.values(), MAX_TARGETS_BYTES, MAX_ROOT_BYTES, MAX_SNAPSHOT_BYTES)
+    generation = link.generation
+    topic = tuf_topic("1.targets.json")
+    link.send([Outgoing(topic, b"x" * longest, retain=True), Outgoing(topic, b"", retain=True)])
+    assert link.generation == generation
