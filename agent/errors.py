@@ -62,6 +62,13 @@ class PolicyRefused(DeviceError):
     cause = Cause.POLICY
 
 
+class OverBudget(PolicyRefused):
+    """It would cost more than a metered link may: worth a retry, since what is on the disk may
+    change, and the bound too."""
+
+    cause = Cause.METERED
+
+
 class DiskFull(DeviceError):
     """There is not enough room for the release; nothing was written over."""
 

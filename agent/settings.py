@@ -48,7 +48,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How fast releases are fetched; 0: as fast as it goes."""
     metered_bytes_per_release: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
     """The most that fetching one release may cost, before compression; 0: no bound. A release that
-    would cost more is refused with cause `policy` before its first chunk is fetched."""
+    would cost more waits, with cause `metered`, before its first chunk is fetched."""
     https_above_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
     """What is larger than this, before compression, is fetched from the hub over HTTPS, and not
     from the broker; 0: everything is."""

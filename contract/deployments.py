@@ -51,7 +51,7 @@ class Cause(enum.Enum):
     """The class of an error, kept from the device to `outrider rollout why`.
 
     The first nine are the trust and transport classes; the rest say why a candidate that arrived
-    whole and genuine is not served.
+    whole and genuine is not served. `metered`: it does not arrive, as it would cost too much.
     """
 
     TRANSPORT = "transport"
@@ -77,6 +77,7 @@ class Cause(enum.Enum):
     CRASH_LOOP = "crash-loop"
     DEADLINE = "deadline"
     OPERATOR = "operator"
+    METERED = "metered"
     INTERNAL = "internal"
 
 

@@ -21,6 +21,7 @@ WIRE_VERSION = 1
 Text = Annotated[str, Meta(max_length=200)]
 Detail = Annotated[str, Meta(max_length=600)]
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+MeteredBytes = Annotated[int, Meta(ge=1, le=1 << 40)]
 Seq = Annotated[int, Meta(ge=0, le=1 << 53)]
 BootId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Figures = Annotated[dict[Annotated[str, Meta(max_length=48)], float], Meta(max_length=48)]
@@ -86,6 +87,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: TimeMs = 0
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """Why a fetch is not getting on, and in words."""
+
+    cause: Cause
+    detail: Detail = ""
+
+
 class FamilyState(msgspec.Struct, frozen=True, kw_only=True):
     """One family on one device; `serving` is the digest that answers requests right now."""
 
@@ -97,6 +105,8 @@ class FamilyState(msgspec.Struct, frozen=True, kw_only=True):
     good_inferences: Count = 0
     """Good inferences of `serving` since it began to serve."""
     last: Result | None = None
+    waits: Waiting | msgspec.UnsetType = msgspec.UNSET
+    """Absent unless a fetch is tried again and again."""
 
 
 class State(Message, frozen=True, kw_only=True, tag="state"):
@@ -243,6 +253,9 @@ class FamilyAssignment(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: TimeMs = 0
     """0: none."""
     probation: ProbationPolicy = field(default_factory=ProbationPolicy)
+    metered_bytes: MeteredBytes | msgspec.UnsetType = msgspec.UNSET
+    """What fetching it may cost, in bytes before compression; absent: the device's own bound alone.
+    Agents that do not know the field go by their own bound, too."""
 
 
 class Assignment(Message, frozen=True, kw_only=True, tag="assignment"):

@@ -34,7 +34,8 @@ def assign(
     """
     row = _device(session, device)
     seq = _next(row, now_ms)
-    values = msgspec.to_builtins(wanted)
+    # What is absent now may have been there before.
+    values = {"metered_bytes": None, **msgspec.to_builtins(wanted)}
     session.merge(AssignedFamily(device=device, family=family, seq=seq, **values))
     return seq
 
@@ -130,4 +131,6 @@ def _next(row: Device, now_ms: int) -> int:
 
 def _family(row: AssignedFamily) -> FamilyAssignment:
     names = FamilyAssignment.__struct_fields__
-    return msgspec.convert({name: getattr(row, name) for name in names}, FamilyAssignment)
+    values = {name: getattr(row, name) for name in names}
+    given = {name: value for name, value in values.items() if value is not None}
+    return msgspec.convert(given, FamilyAssignment)

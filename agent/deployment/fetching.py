@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.deployment.budget import LIST_ENTRY_BYTES, require_budget
+from agent.deployment.budget import LIST_ENTRY_BYTES, require_budget, stricter
 from agent.deployment.ports import Checkpoint, Guard
 from agent.errors import (
     DiskFull,
@@ -71,7 +71,7 @@ class FetchParts:
     checkpoint: Checkpoint
     tally: Tally = field(default_factory=Tally)
     budget: int = 0
-    """Bytes, before compression, that fetching one release may cost; 0: any number."""
+    """Bytes, before compression, that fetching one release may cost on this device; 0: any."""
 
 
 def fetch_release(
@@ -102,7 +102,7 @@ def fetch_release(
     _make_room(parts, family, plan, staging, pinned)
     staging.prepare(plan)
     with contextlib.closing(staging):
-        _fill(parts, staging, plan, wanted.target, cancelled, progressed)
+        _fill(parts, staging, plan, wanted, cancelled, progressed)
     if not cancelled():
         staging.sync(plan)
     return variant.name
@@ -249,16 +249,18 @@ def _fill(
     parts: FetchParts,
     staging: Staging,
     plan: Plan,
-    target: str,
+    release: FamilyAssignment,
     cancelled: Callable[[], bool],
     progressed: Callable[[], None],
 ) -> None:
+    target = release.target
     held = staging.held(plan)
     parts.tally.chunks_resumed = float(len(held))
     spots = chunks_on_disk(parts.layout) if held != set(plan.places) else {}
     missing = _reuse(parts, staging, plan, set(plan.places) - held, spots)
     if missing:
-        require_budget(parts.budget, plan, missing | (held - spots.keys()), target)
+        cost = missing | (held - spots.keys())
+        require_budget(stricter(parts.budget, release), plan, cost, target)
     delivered: list[int] = []
 
     def sink(ref: BlobRef, data: bytes) -> None:

@@ -50,8 +50,11 @@ REFUSALS = frozenset(
     {Cause.ROLLBACK, Cause.UNTRUSTED, Cause.TAMPERED, Cause.MALFORMED, Cause.POLICY}
 )
 """Not genuine, or not allowed here: REJECTED. Everything else is FAILED."""
-PASSING = frozenset({Cause.TRANSPORT, Cause.STALE})
-"""Worth another try until the deadline: the network may come back, the hub may sign anew."""
+PASSING = frozenset({Cause.TRANSPORT, Cause.STALE, Cause.METERED})
+"""Worth another try until the deadline: the network may come back, the hub may sign anew, and what
+would cost too much may cost less or be allowed."""
+RARELY = 20
+"""As after so many tries: what costs too much does so a minute later, and each look costs too."""
 Stepped = tuple[Deployment, tuple[do.Effect, ...]]
 Handler = Callable[[Deployment, Any], Stepped]
 
@@ -119,7 +122,12 @@ def _supersede(state: Deployment, event: on.Assigned) -> Stepped:
     if event.attempt.seq <= state.seq:
         return state, ()
     if _same(state, event.attempt):
-        return _adopt(state, event.attempt)
+        budget = attempt_of(state).wanted.metered_bytes
+        adopted, effects = _adopt(state, event.attempt)
+        if state.stage is Stage.FETCHING and budget != event.attempt.wanted.metered_bytes:
+            # Another bound: what waited for one may go on now, what went on may have to wait.
+            return adopted, (*effects, do.Cancel(), do.Fetch())
+        return adopted, effects
     old = superseded(state, attempt_of(state), event.attempt)
     begun, effects = _begin(state, event.attempt, event.at_ms, event.elsewhere)
     return begun, (old, do.Cancel(), do.Settle(), do.Tidy(), *effects)
@@ -262,9 +270,15 @@ def _fetch_failed(state: Deployment, event: on.Failed) -> Stepped:
     if event.cause not in PASSING:
         return _failed(state, event)
     waiting = with_figures(
-        state, event.figures, retries=state.retries + 1, waits_for=event.cause, boots=0
+        state,
+        event.figures,
+        retries=state.retries + 1,
+        waits_for=event.cause,
+        waits_why=event.detail,
+        boots=0,
     )
-    retry = do.RetryLater(tries=waiting.retries)
+    least = RARELY if event.cause is Cause.METERED else 0
+    retry = do.RetryLater(tries=max(least, waiting.retries))
     if event.cause is state.waits_for:
         return waiting, (retry,)
     return waiting, (report(waiting, None, event.cause, event.detail), retry)

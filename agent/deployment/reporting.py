@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 from agent.deployment import effects as do
 from agent.deployment.drafts import EventDraft
 from agent.deployment.state import Deployment
-from contract.messages import FamilyState
+from contract.messages import FamilyState, Waiting
 
 
 class Observed(Protocol):
@@ -49,4 +51,11 @@ def family_state(state: Deployment, observed: Observed) -> FamilyState:
         hold=state.hold,
         good_inferences=observed.good(state.family, digest) if digest else 0,
         last=state.last,
+        waits=_waits(state),
     )
+
+
+def _waits(state: Deployment) -> Waiting | msgspec.UnsetType:
+    if state.waits_for is None:
+        return msgspec.UNSET
+    return Waiting(state.waits_for, state.waits_why)

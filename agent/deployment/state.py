@@ -112,6 +112,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     retries: Count = 0
     waits_for: Cause | None = None
     """Why the fetch is being retried."""
+    waits_why: Detail = ""
     blame: Blame | None = None
     trial_p95_ms: float = 0.0
     baseline: Baseline = Baseline()

@@ -75,6 +75,7 @@ class RolloutBody(_Body):
     on_failure: Literal["revert", "pause"] = "revert"
     min_inferences: Annotated[int | None, Field(ge=0, le=1_000_000_000)] = None
     accept_unproven: bool = False
+    metered_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 0
     probation: Annotated[dict[str, Any], Field(max_length=16)] = {}
     dry_run: bool = False
 
@@ -90,6 +91,7 @@ class RolloutBody(_Body):
             on_failure=OnFailure(self.on_failure),
             min_inferences=self.min_inferences,
             accept_unproven=self.accept_unproven,
+            metered_bytes=self.metered_bytes,
             probation=probation_of(self.probation),
         )
 

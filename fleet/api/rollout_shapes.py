@@ -149,6 +149,13 @@ def plan(found: StartPlan) -> dict[str, Any]:
     }
 
 
+def _budget(found: StartPlan) -> list[str]:
+    if not found.spec.metered_bytes:
+        return []
+    most = found.spec.metered_bytes
+    return [f"a device to which it would cost more than {most} bytes waits until its deadline"]
+
+
 def _plan_words(found: StartPlan) -> list[str]:
     spec, release = found.spec, found.release.target.replace("/", ":")
     steps = ", then ".join(str(size) for size in spec.sizes)
@@ -157,6 +164,7 @@ def _plan_words(found: StartPlan) -> list[str]:
         f"each wave soaks {spec.soak_s} s; a device that is silent for {spec.deadline_s} s has"
         " timed out",
         *_short_soak(found),
+        *_budget(found),
         f"{spec.abort_if} of those reached would {spec.on_failure.value} the rollout",
     ]
     if found.compares_with_control:

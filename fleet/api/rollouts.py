@@ -26,6 +26,7 @@ from fleet.storage.schema import Decision, Rollout, RolloutDevice
 
 router = APIRouter(tags=["rollouts"])
 RolloutId = Annotated[str, Path(max_length=63)]
+MAX_WAITING = 20
 
 
 @router.post("/rollouts", status_code=201)
@@ -78,7 +79,8 @@ def one_rollout(hub: Hub, who: Actor, rollout: RolloutId) -> dict[str, Any]:
 def why(
     hub: Hub, who: Actor, rollout: RolloutId, after: AfterId = 0, limit: Limit = 200
 ) -> dict[str, Any]:
-    """Every decision with the evidence that it was reached on, and in words."""
+    """Every decision with the evidence that it was reached on, and in words; and what devices
+    under way wait for."""
     with hub.storage.reading() as session:
         row = find_rollout(session, rollout)
         wanted = (
@@ -89,7 +91,20 @@ def why(
         )
         found = page(list(session.scalars(wanted)), limit, lambda d: d.id, shapes.decision)
         head = {"id": row.id, "target": row.target, "status": row.status, "reason": row.reason}
-        return {"rollout": head, **found}
+        return {"rollout": head | {"waiting": _waiting(session, rollout)}, **found}
+
+
+def _waiting(session: Session, rollout: str) -> list[dict[str, Any]]:
+    """Devices whose fetch is not getting on, and why; a few of them."""
+    wanted = (
+        select(RolloutDevice.device, RolloutDevice.cause, RolloutDevice.detail)
+        .where(RolloutDevice.rollout == rollout, RolloutDevice.outcome.is_(None))
+        .where(RolloutDevice.status == DeviceStatus.ASSIGNED.value)
+        .where(RolloutDevice.cause.is_not(None))
+        .order_by(RolloutDevice.position)
+        .limit(MAX_WAITING)
+    )
+    return [dict(row._mapping) for row in session.execute(wanted)]
 
 
 @router.post("/rollouts/{rollout}/pause")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -79,6 +80,7 @@ def give(
         rollout=rollout.id,
         deadline_ms=deadline_ms,
         probation=spec.probation,
+        metered_bytes=spec.metered_bytes or msgspec.UNSET,
     )
     row.assigned_seq = assign(session, row.device, rollout.family, wanted, now_ms)
     row.assigned_at_ms, row.deadline_ms = now_ms, deadline_ms

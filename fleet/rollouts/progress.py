@@ -7,6 +7,7 @@ is TIMED_OUT at the deadline; what comes after that is recorded, and changes not
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
 from contract.deployments import FAILURES, Cause, Evidence, Outcome, Phase
@@ -94,7 +95,7 @@ def _reported(view: RolloutView, progress: Progress, seen: Sighting, now_ms: int
     family = seen.family
     if family is None or not _heard(progress, seen):
         return progress
-    now = replace(progress, phase=family.phase.value)
+    now = _waits(replace(progress, phase=family.phase.value), family)
     if family.serving != view.release.digest:
         return replace(now, status=Is.ASSIGNED, serving_since_ms=None)
     since = progress.serving_since_ms
@@ -104,6 +105,15 @@ def _reported(view: RolloutView, progress: Progress, seen: Sighting, now_ms: int
         serving_since_ms=now_ms if since is None else since,
         good_inferences=family.good_inferences,
     )
+
+
+def _waits(progress: Progress, family: FamilyState) -> Progress:
+    """What a fetch under way waits for; gone once it does so no more. An end has its own cause."""
+    if progress.outcome is not None:
+        return progress
+    if isinstance(family.waits, msgspec.UnsetType):
+        return replace(progress, cause=None, detail="")
+    return replace(progress, cause=family.waits.cause, detail=family.waits.detail)
 
 
 def _reverting(view: RolloutView, progress: Progress, seen: Sighting, now_ms: int) -> Progress:
@@ -215,4 +225,8 @@ def _why_late(view: RolloutView, progress: Progress, seen: Sighting, result: Res
         needed = needed_inferences(view.spec)
         good = seen.family.good_inferences
         return f"serves it in phase {seen.family.phase.value}, with {good} of {needed} inferences"
-    return f"still in phase {seen.family.phase.value}"
+    waits = seen.family.waits
+    if isinstance(waits, msgspec.UnsetType):
+        return f"still in phase {seen.family.phase.value}"
+    said = f"still in phase {seen.family.phase.value}, waiting because of {waits.cause.value}"
+    return f"{said}: {waits.detail}" if waits.detail else said

@@ -57,6 +57,7 @@ class StartRequest:
     on_failure: OnFailure = OnFailure.REVERT
     min_inferences: int | None = None
     accept_unproven: bool = False
+    metered_bytes: int = 0
     probation: ProbationPolicy = ProbationPolicy()  # noqa: RUF009 - frozen, and never changed
 
 
@@ -243,6 +244,7 @@ def _spec(request: StartRequest, cumulative: list[int], excluded: list[Excluded]
         on_failure=request.on_failure,
         min_inferences=policy.min_inferences,
         accept_unproven=request.accept_unproven,
+        metered_bytes=request.metered_bytes,
         probation=policy,
         excluded=excluded,
     )

@@ -99,6 +99,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: OnFailure = OnFailure.REVERT
     min_inferences: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 200
     accept_unproven: bool = False
+    metered_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
+    """What the release may cost each device; 0: the device's own bound alone."""
     probation: ProbationPolicy = field(default_factory=ProbationPolicy)
     excluded: list[Excluded] = []
     accepted: Accepted = field(default_factory=Accepted)

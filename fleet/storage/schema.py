@@ -179,6 +179,7 @@ class AssignedFamily(Table):
     probation: Mapped[Json]
     seq: Mapped[int]
     """The assignment in which this family was last changed."""
+    metered_bytes: Mapped[int | None]
 
 
 class OutgoingCommand(Table):

@@ -21,6 +21,7 @@ from outrider.commands.rollout_text import (
 )
 from outrider.durations import parse_duration
 from outrider.pages import every_item
+from outrider.sizes import parse_size
 from outrider.terminal import ERR, OUT, counted, note, print_json, print_table, say
 
 rollout = group("rollout", "Roll a release out wave by wave, watch it, stop it.")
@@ -32,6 +33,13 @@ POLL_S = 1.0
 def _seconds(text: str) -> int:
     try:
         return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -60,6 +68,9 @@ def start(
     min_inferences: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Good inferences a device must show.")
     ] = None,
+    metered_budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What it may cost each device, e.g. 20MB.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
     ] = False,
@@ -74,6 +85,7 @@ def start(
     Example:
         outrider rollout start digits:2 --to site=lyon --waves 5%,25%,100% --dry-run
         outrider rollout start digits:2 --to all --soak 10m --abort-if 'failed>10%'
+        outrider rollout start digits:2 --to link=lte --metered-budget 20MB
     """
     body: dict[str, Any] = {
         "release": release,
@@ -87,6 +99,8 @@ def start(
     }
     if min_inferences is not None:
         body["min_inferences"] = min_inferences
+    if metered_budget is not None:
+        body["metered_bytes"] = _bytes(metered_budget)
     with connect(config) as hub:
         answer = hub.post("rollouts", body)
     if json:

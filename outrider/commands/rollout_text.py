@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from outrider.durations import format_duration
+from outrider.sizes import format_size
 from outrider.terminal import minute, note, print_fields, print_table, say, when
 
 
@@ -69,6 +70,7 @@ def print_rollout(found: dict[str, Any]) -> None:
             "waves": ", ".join(str(wave) for wave in spec["waves"]),
             "soak": format_duration(spec["soak_s"]),
             "deadline": format_duration(spec["deadline_s"]),
+            "metered budget": _budget(spec),
             "abort if": f"{spec['abort_if']}, then {spec['on_failure']}",
             "started": when(found["created_at_ms"]) + f" by {found['created_by']}",
             "finished": when(found["finished_at_ms"]),
@@ -103,6 +105,14 @@ def why_lines(head: dict[str, Any], decisions: list[dict[str, Any]]) -> Iterator
         for words in decision["words"]:
             if words != decision["reason"]:
                 yield f"    {words}"
+    for one in head.get("waiting", ()):
+        yield f"now  {one['device']} waits, {one['cause']}: {one['detail']}"
+
+
+def _budget(spec: dict[str, Any]) -> str:
+    """Nothing where there is none, as from a hub that knows of no budgets."""
+    most = spec.get("metered_bytes") or 0
+    return f"{format_size(most)} a device" if most else ""
 
 
 def _soaks_until(found: dict[str, Any]) -> str:

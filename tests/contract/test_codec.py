@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import codec
 from contract import messages as m
+from contract.deployments import Phase
 from contract.errors import (
     ContractError,
     MalformedMessage,
@@ -165,3 +167,32 @@ def test_one_changed_byte_raises_nothing_but_contract_errors(
         codec.decode(type(MESSAGES[name]), bytes(data))
     except ContractError:
         return
+
+
+def test_a_budget_and_what_is_waited_for_are_absent_unless_there_is_one() -> None:
+    """So peers of before these fields get the very bytes that they know."""
+    wanted = m.FamilyAssignment(target="digits/2", digest="a" * 64, rollout="r1")
+    assert b"metered" not in msgspec.json.encode(wanted)
+    assert b"waits" not in msgspec.json.encode(m.FamilyState(phase=Phase.IDLE))
+
+
+def test_an_agent_of_before_budgets_reads_an_assignment_that_has_one() -> None:
+    class OldFamilyAssignment(msgspec.Struct):
+        target: str
+        digest: str
+        rollout: str
+
+    wanted = m.FamilyAssignment(
+        target="digits/2", digest="a" * 64, rollout="r1", metered_bytes=20_000_000
+    )
+    data = msgspec.json.encode(wanted)
+    assert msgspec.json.decode(data, type=OldFamilyAssignment).target == "digits/2"
+    assert msgspec.json.decode(data, type=m.FamilyAssignment) == wanted
+
+
+@pytest.mark.parametrize("most", [b"0", b"-1", b"1.5", b"2000000000000", b'"20MB"', b"null"])
+def test_a_budget_that_is_none_is_malformed(most: bytes) -> None:
+    good = MESSAGES["assignment"]
+    data = codec.encode(good).replace(b'"rollout"', b'"metered_bytes":' + most + b',"rollout"', 1)
+    with pytest.raises(MalformedMessage):
+        codec.decode(m.Assignment, data)

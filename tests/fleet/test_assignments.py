@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from contract.messages import FamilyAssignment, ProbationPolicy, Verb
@@ -43,6 +44,16 @@ def test_the_message_says_what_was_assigned(hub: HubServices) -> None:
     assert found.families == {"digits": wished}
     assert (found.device, found.seq, found.issued_at_ms) == ("cam-1", 1, NOW)
     assert found.expires_at_ms == NOW + LIFETIME_MS
+
+
+def test_a_budget_is_assigned_and_gone_with_the_next_assignment(hub: HubServices) -> None:
+    metered = msgspec.structs.replace(wanted(), metered_bytes=20_000_000)
+    for wished in (metered, wanted("digits/2")):
+        with hub.storage.session() as session:
+            assign(session, "cam-1", "digits", wished, NOW)
+        with hub.storage.reading() as session:
+            found = message(session, session.get_one(Device, "cam-1"))
+        assert found.families == {"digits": wished}
 
 
 def test_each_change_takes_the_next_number(hub: HubServices) -> None:

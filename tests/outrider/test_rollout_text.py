@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outrider.commands.rollout_text import progress_line, rollout_row
+from outrider.commands.rollout_text import progress_line, rollout_row, why_lines
 from outrider.terminal import OUT, print_table, when
 
 COUNTED = ("serving", "assigned", "failed", "timed_out", "unproven", "reverted", "untouched")
@@ -59,3 +59,12 @@ def test_a_list_of_rollouts_fits_80_columns(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert max(len(line.rstrip()) for line in lines) <= 80
+
+
+def test_why_ends_with_who_waits_and_for_what() -> None:
+    head = {"id": "r1", "target": "digits/2", "status": "running"}
+    waiting = [{"device": "cam-1", "cause": "metered", "detail": "it would cost 9 bytes"}]
+    assert list(why_lines(head | {"waiting": waiting}, []))[-1] == (
+        "now  cam-1 waits, metered: it would cost 9 bytes"
+    )
+    assert len(list(why_lines(head, []))) == 1  # as an older hub tells it

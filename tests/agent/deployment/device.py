@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from agent.deployment.drafts import EventDraft
 from agent.deployment.driver import Deployer
 from agent.deployment.state import Deployment, Stage, decode_deployment
@@ -88,6 +90,7 @@ class Device:
         policy: ProbationPolicy = POLICY,
         mode: Mode = Mode.SERVE,
         deadline_ms: int = 0,
+        metered_bytes: int = 0,
     ) -> None:
         """The hub's assignment of one release."""
         family = FamilyAssignment(
@@ -97,6 +100,7 @@ class Device:
             probation=policy,
             mode=mode,
             deadline_ms=deadline_ms,
+            metered_bytes=metered_bytes or msgspec.UNSET,
         )
         assignment = Assignment(
             device=DEVICE,

@@ -23,7 +23,13 @@ from agent.errors import (
 )
 from agent.journal import JournalBroken
 from contract.deployments import Cause, Evidence, Mode, Outcome, Phase
-from contract.messages import MAX_FAMILIES, Assignment, FamilyAssignment, ProbationPolicy
+from contract.messages import (
+    MAX_FAMILIES,
+    Assignment,
+    FamilyAssignment,
+    ProbationPolicy,
+    Waiting,
+)
 from model.installed import open_installed
 from tests.agent.deployment.device import FAMILY, Device
 from tests.agent.deployment.releases import VARIANT, Released, make_release
@@ -632,6 +638,24 @@ def test_families_do_not_touch_each_other(
     assert (states["kws"].phase, states["kws"].serving) == (Phase.ROLLED_BACK, None)
     assert not states["digits"].hold
     assert states["kws"].hold
+
+
+def test_a_release_over_its_budget_waits_says_so_and_goes_on_once_it_may(
+    device: Device, v1: Released, v2: Released
+) -> None:
+    device.serve(v1, seq=1)
+    device.assign(v2, seq=2, metered_bytes=40)
+    device.settle()
+    waiting = device.deployer.family_states()[FAMILY]
+    assert (waiting.phase, waiting.serving) == (Phase.FETCHING, v1.digest)
+    assert isinstance(waiting.waits, Waiting)
+    assert waiting.waits.cause is Cause.METERED
+    assert "allowed are 40 (the budget of rollout r2)" in waiting.waits.detail
+    told = [event for event in device.events if event.cause is Cause.METERED]
+    assert [(event.phase, event.outcome) for event in told] == [(Phase.FETCHING, None)]
+    device.assign(v2, seq=3, metered_bytes=1 << 30)
+    device.work_until(Stage.PROBATION)
+    assert device.deployer.family_states()[FAMILY].waits is msgspec.UNSET
 
 
 def test_a_family_too_many_is_not_taken_up(device: Device, v1: Released) -> None:

@@ -14,6 +14,7 @@ from agent.errors import (
     DiskFull,
     Incompatible,
     Malformed,
+    OverBudget,
     PolicyRefused,
     StaleMetadata,
     TransportFailed,
@@ -21,6 +22,7 @@ from agent.errors import (
 from agent.journal import Journal
 from agent.store.install import install
 from agent.store.layout import Layout, variant_files
+from contract.deployments import Cause
 from contract.ids import digest_of
 from contract.manifest import Requirements
 from contract.messages import FamilyAssignment
@@ -227,3 +229,42 @@ def test_retries_do_not_add_up_to_more_than_the_budget(
         fetch(on_a_metered_link(parts, full(v1) - 1), v1)
     assert len(hub.asked) == asked
     assert fetch(on_a_metered_link(parts, 2 * full(v1)), v1) == VARIANT
+
+
+def of_a_rollout(released: Released, most: int) -> FamilyAssignment:
+    return FamilyAssignment(
+        target=released.target, digest=released.digest, rollout="r7", metered_bytes=most
+    )
+
+
+def test_the_budget_of_an_assignment_is_held_before_the_first_chunk(
+    parts: FetchParts, hub: SimulatedHub, v1: Released
+) -> None:
+    short = of_a_rollout(v1, full(v1) // 2)
+    with pytest.raises(OverBudget, match="the budget of rollout r7") as refused:
+        fetch_release(parts, short, (), lambda: False, lambda: None)
+    assert refused.value.cause is Cause.METERED
+    lists = {ref.chunks.digest for ref in variant_files(v1.variant) if ref.chunks}
+    assert {c for c in v1.blobs if c != v1.digest} & set(hub.asked) <= lists
+    enough = of_a_rollout(v1, 2 * full(v1))
+    assert fetch_release(parts, enough, (), lambda: False, lambda: None) == VARIANT
+
+
+def test_a_generous_assignment_does_not_lift_the_devices_own_bound(
+    parts: FetchParts, v1: Released
+) -> None:
+    generous = of_a_rollout(v1, 1 << 40)
+    own = on_a_metered_link(parts, full(v1) // 2)
+    with pytest.raises(OverBudget, match="metered_bytes_per_release of this device"):
+        fetch_release(own, generous, (), lambda: False, lambda: None)
+
+
+def test_a_reuse_that_fails_is_no_leave_under_an_assignments_budget(
+    parts: FetchParts, v1: Released, v2: Released
+) -> None:
+    directory = installed(parts, v1)
+    for ref in variant_files(v1.variant):
+        path = directory / "files" / ref.path
+        path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(OverBudget):
+        fetch_release(parts, of_a_rollout(v2, full(v2) - 1), (), lambda: False, lambda: None)

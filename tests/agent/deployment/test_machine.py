@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agent.deployment import effects as do
 from agent.deployment import events as on
-from agent.deployment.machine import IGNORED, MAX_BOOTS, ROWS, TABLE, step
+from agent.deployment.machine import IGNORED, MAX_BOOTS, RARELY, ROWS, TABLE, step
 from agent.deployment.state import (
     RUNNING,
     SETTLED,
@@ -244,6 +244,41 @@ def test_what_may_pass_is_retried_and_told_once(cause: Cause) -> None:
     assert effects[-1] == do.RetryLater(tries=1)
     state, effects = walk(state, on.RetryDue(), on.Failed(cause=cause))
     assert effects == (do.RetryLater(tries=2),)
+
+
+def test_what_costs_too_much_waits_is_told_once_and_looked_at_rarely() -> None:
+    failed = on.Failed(cause=Cause.METERED, detail="9 bytes, allowed are 5")
+    state, effects = step(at(Stage.FETCHING), failed)
+    assert (state.stage, state.waits_why) == (Stage.FETCHING, "9 bytes, allowed are 5")
+    assert outcome(effects) == [(A, None, Cause.METERED)]
+    assert effects[-1] == do.RetryLater(tries=RARELY)
+    state, effects = walk(state, on.RetryDue(), failed)
+    assert effects == (do.RetryLater(tries=RARELY),)
+    allowed, _ = walk(state, on.RetryDue(), on.Fetched(variant="v"))
+    assert (allowed.stage, allowed.waits_for) == (Stage.VERIFYING, None)
+
+
+def test_another_budget_for_the_same_release_is_looked_at_at_once() -> None:
+    def bounded(seq: int, most: int) -> on.Assigned:
+        plain = attempt(seq)
+        wanted = replace(plain.wanted, metered_bytes=most)
+        return on.Assigned(attempt=replace(plain, wanted=wanted))
+
+    waiting, _ = walk(FRESH, bounded(1, 5), on.Failed(cause=Cause.METERED))
+    for most in (50, 2):
+        again, effects = step(waiting, bounded(2, most))
+        assert (again.stage, again.seq) == (Stage.FETCHING, 2)
+        assert kinds(effects)[-2:] == [do.Cancel, do.Fetch]
+        assert again.run > waiting.run  # what the earlier fetch says is stale
+    _, effects = step(waiting, bounded(2, 5))
+    assert do.Fetch not in kinds(effects)
+
+
+def test_a_deadline_names_what_was_waited_for() -> None:
+    state, _ = walk(at(Stage.FETCHING), on.Failed(cause=Cause.METERED), on.DeadlinePassed())
+    assert state.stage is Stage.FAILED
+    assert state.last is not None
+    assert state.last.detail == "the deadline passed in fetching, waiting because of metered"
 
 
 @pytest.mark.parametrize("stage", STAGES[:4])

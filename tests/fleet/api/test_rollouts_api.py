@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from fleet.api import create_app
 from fleet.assembly import system_clock
+from fleet.storage.schema import AssignedFamily, RolloutDevice
 from tests.fleet.api.conftest import BASE
 from tests.fleet.harness import HubDirectory, SilentLink
 from tests.fleet.rollouts.simulated_fleet import FAILS, ROLLS_BACK
@@ -301,3 +303,29 @@ def test_status_tells_an_operator_what_is_wrong(client: TestClient, stored: Stor
     told = "\n".join(found["problems"])
     for part in ("no connection to its broker", f"rollout {rollout}", "6 of 6 devices are silent"):
         assert part in told
+
+
+def test_a_metered_budget_reaches_the_devices_and_why_names_who_waits(
+    client: TestClient, stored: StoredFleet
+) -> None:
+    body = BODY | {"metered_bytes": 20_000_000}
+    plan = client.post("rollouts", json=body | {"dry_run": True}).json()
+    assert any("cost more than 20000000 bytes waits" in line for line in plan["words"])
+    found = client.post("rollouts", json=body).json()
+    assert found["spec"]["metered_bytes"] == 20_000_000
+    stored.step()
+    with stored.hub.storage.session() as session:
+        given = list(session.scalars(select(AssignedFamily).where(AssignedFamily.rollout == "r2")))
+        assert [row.metered_bytes for row in given] == [20_000_000]
+        row = session.get_one(RolloutDevice, ("r2", given[0].device))
+        row.status, row.cause, row.detail = "assigned", "metered", "it would cost too much"
+    why = client.get("rollouts/r2/why").json()
+    assert why["rollout"]["waiting"] == [
+        {"device": row.device, "cause": "metered", "detail": "it would cost too much"}
+    ]
+    assert client.get("rollouts/r1/why").json()["rollout"]["waiting"] == []
+
+
+@pytest.mark.parametrize("most", [-1, 1 << 41, "20MB"])
+def test_a_budget_that_is_none_is_refused(client: TestClient, most: object) -> None:
+    assert client.post("rollouts", json=BODY | {"metered_bytes": most}).status_code == 422

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from contract.deployments import Cause, Evidence, Outcome, Phase
-from contract.messages import FamilyState, ProbationPolicy, Result
+from contract.messages import FamilyState, ProbationPolicy, Result, Waiting
 from fleet.rollouts.progress import needed_inferences, observe
 from fleet.rollouts.views import DeviceStatus, Kind, Progress, RolloutView, Sighting
 from tests.fleet.rollouts.simulated_fleet import NEW, OLD, START_MS, fleet
@@ -231,3 +232,26 @@ def test_looking_twice_changes_nothing() -> None:
     ):
         once = look(sighting)
         assert look(sighting, once) == once
+
+
+METERED = Waiting(Cause.METERED, "it would cost 9 bytes; allowed are 5")
+
+
+def fetching(waits: Waiting | None = METERED) -> Sighting:
+    found = seen(serving=OLD.digest, phase=Phase.FETCHING)
+    assert found.family is not None
+    return replace(found, family=replace(found.family, waits=waits or msgspec.UNSET))
+
+
+def test_what_a_device_waits_for_is_shown_while_it_does() -> None:
+    waiting = look(fetching())
+    assert (waiting.status, waiting.outcome) == (DeviceStatus.ASSIGNED, None)
+    assert (waiting.cause, waiting.detail) == (Cause.METERED, METERED.detail)
+    going_on = look(fetching(None), waiting)
+    assert (going_on.cause, going_on.detail) == (None, "")
+
+
+def test_what_a_late_device_waited_for_is_told() -> None:
+    late = look(fetching(), after_s=100)
+    assert (late.outcome, late.cause) == (Outcome.TIMED_OUT, Cause.DEADLINE)
+    assert late.detail == f"still in phase fetching, waiting because of metered: {METERED.detail}"
