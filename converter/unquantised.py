@@ -51,7 +51,7 @@ def small_release(
     reference, classes = measured.reference, measured.classes
     same = Measured(compare(reference, reference, labels, classes), reference, reference, classes)
     own = Latency(latency.p50_ms_float32, latency.p50_ms_float32, latency.rounds)
-    return FloatRelease(data, f"float32, since int8 takes {ratio:.1f} times as long", same, own)
+    return FloatRelease(data, f"float32, since int8 takes {ratio:.2f} times as long", same, own)
 
 
 def tree_release(

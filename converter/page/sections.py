@@ -132,7 +132,7 @@ def latency_section(report: EvaluationReport) -> str:
     return section(
         "Latency on the host that converted",
         *(paragraph(words, "muted") for words in places(report.measurements[:MAX_ROWS])),
-        figure("Median of one call, one sample, one thread", bars("latency", rows)),
+        figure("Median of one call, one sample, one thread of the CPU", bars("latency", rows)),
         table(("variant", "one call", "float32, by turns", "of float32"), body),
     )
 

@@ -213,7 +213,7 @@ def test_a_kept_latency_decides_what_ships_and_gives_the_same_bytes(
     (variant,) = made.manifest.variants
     assert variant.name == ships
     if ships == "onnx-fp32":
-        assert made.manifest.gate.reason == "float32, since int8 takes 3.0 times as long"
+        assert made.manifest.gate.reason == "float32, since int8 takes 3.00 times as long"
         assert variant.evidence["p50_ms"] == found.p50_ms_float32
     # What did not ship was measured all the same, and the bundle says how.
     assert made.report.measurements[0].subject == found.subject

@@ -101,6 +101,14 @@ def test_latency_stands_beside_float32_with_its_host_and_its_day() -> None:
         assert words in page.text, words
 
 
+def test_the_latency_at_the_top_is_of_int8() -> None:
+    half = msgspec.structs.replace(full().variants[0], name="onnx-fp16")
+    page = Outline(render(msgspec.structs.replace(full(), variants=[half, *full().variants])))
+    assert "of float32, onnx-int8" in page.text
+    alone = Outline(render(msgspec.structs.replace(full(), variants=[half])))
+    assert "of float32, onnx-fp16" in alone.text
+
+
 def test_latency_is_only_there_when_it_was_measured() -> None:
     untimed = [msgspec.structs.replace(v, latency=None) for v in full().variants]
     page = render(msgspec.structs.replace(full(), variants=untimed, measurements=[]))
