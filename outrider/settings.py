@@ -23,14 +23,22 @@ def read_environment() -> Environment:
     """From OUTRIDER_OPERATOR_CONFIG, XDG_CONFIG_HOME, OUTRIDER_STATE_DIR, OUTRIDER_CACHE_DIR and
     XDG_CACHE_HOME."""
     configured = os.environ.get("OUTRIDER_OPERATOR_CONFIG")
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or _home() / ".config")
     kept = os.environ.get("OUTRIDER_CACHE_DIR")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache")
     return Environment(
         operator_file=Path(configured) if configured else home / "outrider" / "operator.json",
         agent_state=Path(os.environ.get("OUTRIDER_STATE_DIR") or "/var/lib/outrider"),
         measurements=(Path(kept) if kept else caches / "outrider") / "measurements",
     )
+
+
+def _home() -> Path:
+    """`/` for an account that has none, as a container's may: what is looked up there is absent."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def child_environment() -> dict[str, str]:

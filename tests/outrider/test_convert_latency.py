@@ -46,6 +46,18 @@ def test_the_cache_is_where_the_account_says(
     assert read_environment().measurements == expected
 
 
+def test_an_account_without_a_home_has_an_environment_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("OUTRIDER_CACHE_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert read_environment().measurements == Path("/.cache/outrider/measurements")
+
+
 def test_a_second_conversion_says_when_the_first_measured(
     arguments: list[str], tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
