@@ -86,4 +86,7 @@ def _parsed(data: bytes) -> list[Measurement]:
 
 
 def _how(subject: Subject) -> str:
-    return f"{subject.artifact.runtime} beside {subject.float32.runtime} in {subject.rounds} calls"
+    return (
+        f"{subject.artifact.runtime} beside {subject.float32.runtime} (threads {subject.threads},"
+        f" calls {subject.rounds} after {subject.warm_up}, at most {subject.budget_s:g} s)"
+    )

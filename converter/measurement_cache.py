@@ -78,7 +78,7 @@ def _require_own(directory: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(directory))
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(errno.EACCES, "others may write to it", str(directory))
+        raise PermissionError(errno.EACCES, "others may write to it, chmod go-w", str(directory))
 
 
 def _read(path: Path) -> bytes:

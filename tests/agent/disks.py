@@ -31,6 +31,11 @@ class SmallDisk:
     def free(self) -> None:
         self._filler.unlink()
 
+    def freeze(self) -> None:
+        """Readable, and nothing else, from now on."""
+        command = ["mount", "-o", "remount,ro", str(self.directory)]
+        subprocess.run(command, check=True, capture_output=True)
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:

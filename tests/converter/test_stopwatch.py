@@ -133,6 +133,22 @@ def test_a_full_disk_is_one_plain_warning(small: Inputs, small_disk: SmallDisk) 
     assert "No space left on device" in words
 
 
+def test_a_read_only_cache_gives_what_it_holds_and_warns_of_the_rest(
+    small: Inputs, small_disk: SmallDisk
+) -> None:
+    cache = small_disk.directory / "measurements"
+    first, second = Stopwatch(cache), Stopwatch(cache)
+    timed(first, small)
+    small_disk.freeze()
+    timed(second, small)
+    assert second.taken == first.taken
+    assert ["--remeasure" in words for words in second.notes] == [True]
+    anew = Stopwatch(cache, anew=True)
+    assert timed(anew, small).p50_ms > 0
+    (words,) = anew.notes
+    assert "Read-only file system" in words
+
+
 def test_a_record_of_another_host_is_not_this_ones(small: Inputs) -> None:
     first = Stopwatch(None)
     timed(first, small)
