@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+# Rich keeps the width for good when COLUMNS is set at the moment a console is made, and xdist sets
+# it: so it goes before anything is imported, and each test says how wide its terminal is.
+os.environ.pop("COLUMNS", None)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
