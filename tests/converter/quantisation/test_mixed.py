@@ -64,7 +64,8 @@ def test_a_unit_is_producer_activation_and_consumers() -> None:
     units = {unit.tensor: unit.nodes for unit in find_units(chain())}
     assert units["c1"] == {"Conv:c1", "Relu:r1", "Conv:c2"}
     assert units["image"] == {"Conv:c1"}
-    # onnxruntime 1.23, the last for Python 3.10, has no integer form of Flatten: it passes on alone.
+    # onnxruntime 1.23, the last for Python 3.10, has no integer form of Flatten: it passes on
+    # alone.
     flatten = {"Flatten:f"} if "Flatten" in OPERATORS else set()
     assert units["p"] == {"GlobalAveragePool:p", "Gemm:scores"} | flatten
 
