@@ -264,7 +264,7 @@ def _fill(
     delivered: list[int] = []
 
     def sink(ref: BlobRef, data: bytes) -> None:
-        staging.put(plan, ref.digest, data)
+        staging.keep(plan, ref.digest, data)
         delivered.append(ref.length)
         parts.tally.chunks_fetched += 1
         parts.checkpoint("fetch:chunk")

@@ -93,7 +93,7 @@ class _Fetch:
         while not self._plan.done and not cancelled():
             if self._is_connected(sink, cancelled):
                 self._send(self._plan.fill(self._monotonic()))
-                self._take_one(sink)
+                self._take(sink)
                 self._look()
         return self._received
 
@@ -123,17 +123,16 @@ class _Fetch:
         generation = self._connection.generation
         if generation != self._generation:
             self._generation = generation
-            while self._take_one(sink, 0.0):
-                pass  # what came before the interruption must not be asked for again
+            # What came before the interruption must not be asked for again.
+            self._take(sink, 0.0)
             self._send(self._plan.reconnected(self._monotonic()))
         return True
 
-    def _take_one(self, sink: Sink, wait_s: float = _LOOK_S) -> bool:
-        """Whether anything had arrived."""
-        taken = self._collector.take(wait_s)
-        if taken is not None:
-            self._accept(*taken, sink)
-        return taken is not None
+    def _take(self, sink: Sink, wait_s: float = _LOOK_S) -> None:
+        """All that has arrived: at most a window."""
+        for topic, payload in self._collector.take_all(wait_s):
+            self._accept(topic, payload, sink)
+            self._send(self._plan.fill(self._monotonic()))
 
     def _accept(self, topic: str, payload: bytes, sink: Sink) -> None:
         digest = parse_topic(topic).name
@@ -170,7 +169,7 @@ class _Fetch:
         topics = [blob_topic(ref.digest) for ref in (*step.subscribe, *step.want)]
         if topics:
             self._collector.expect(topics)
-            self._connection.subscribe(topics)
+            self._connection.subscribe(topics, 0)
         if step.want:
             blobs = [ref.digest for ref in step.want]
             _LOG.info("the broker lacks %d blobs of %s: asking the hub", len(blobs), self._target)

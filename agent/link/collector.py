@@ -40,6 +40,14 @@ class Collector:
             self._changed.wait_for(lambda: bool(self._arrived), timeout_s)
             return self._arrived.popleft() if self._arrived else None
 
+    def take_all(self, timeout_s: float) -> list[tuple[str, bytes]]:
+        """Every (topic, payload) that waits; none when none came in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._arrived), timeout_s)
+            taken = list(self._arrived)
+            self._arrived.clear()
+            return taken
+
 
 class Collectors:
     """Those that are open right now; at most one for each fetch under way."""

@@ -1,8 +1,8 @@
 """One MQTT 5 connection, kept up for ever by a thread of its own.
 
-Protocol: MQTT 5.0 (OASIS), clean start, session expiry 0, Receive Maximum 8, QoS 1. Each attempt
-makes a new paho client, so nothing of a lost session (queues, packet ids, an old certificate) lives
-on: what must not be lost is in the outbox. Refuses to decide anything about messages.
+Protocol: MQTT 5.0 (OASIS), clean start, session expiry 0, Receive Maximum 8; QoS 1, but for what is
+asked for again when it does not come. Each attempt makes a new paho client, so nothing of a lost
+session lives on: what must not be lost is in the outbox. Refuses to decide anything about messages.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.link.backoff import Backoff
 from agent.link.loop import NetworkLoop
 from agent.link.router import MAX_METADATA_BYTES
+from agent.link.stream import PacketSocket
 
 _LOG = logging.getLogger(__name__)
 RECEIVE_MAXIMUM = 8
@@ -144,12 +145,15 @@ class Connection:
         )
         return info.rc is MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def subscribe(self, topics: Sequence[str]) -> bool:
-        """Ask for these topics and their retained messages, at most 8 a SUBSCRIBE."""
+    def subscribe(self, topics: Sequence[str], qos: int = 1) -> bool:
+        """Ask for these topics and their retained messages, at most 8 a SUBSCRIBE.
+
+        0 for what is asked for again when it does not come: the broker then awaits no answer.
+        """
         client = self._current()
         groups = [topics[at : at + MAX_TOPICS_PER_SUBSCRIBE] for at in range(0, len(topics), 8)]
         return client is not None and all(
-            client.subscribe([(topic, 1) for topic in group])[0] == MQTTErrorCode.MQTT_ERR_SUCCESS
+            client.subscribe([(topic, qos) for topic in group])[0] == MQTTErrorCode.MQTT_ERR_SUCCESS
             for group in groups
         )
 
@@ -185,7 +189,7 @@ class Connection:
 
     def _one_session(self) -> None:
         client = self._new_client()
-        loop = NetworkLoop(client)
+        loop = NetworkLoop(client, _MAX_PACKET_BYTES, self._arrived)
         try:
             self._connect(client)
             while not self._abandon.is_set():
@@ -203,7 +207,9 @@ class Connection:
         client = Client(
             CallbackAPIVersion.VERSION2, end.device, protocol=MQTTProtocolVersion.MQTTv5
         )
-        client.tls_set_context(end.context())
+        context = end.context()
+        context.sslsocket_class = PacketSocket
+        client.tls_set_context(context)
         client.will_set(end.will.topic, end.will.payload, qos=1, retain=end.will.retain)
         client.max_inflight_messages_set(_MAX_UNACKNOWLEDGED)
         client.max_queued_messages_set(_MAX_QUEUED)
@@ -254,7 +260,10 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "(not UTF-8)"
-        self._on_message(topic, bytes(message.payload))
+        self._arrived(topic, bytes(message.payload))
+
+    def _arrived(self, topic: str, payload: bytes) -> None:
+        self._on_message(topic, payload)
 
     def _lost(self, why: str | None) -> None:
         with self._changed:

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from agent.errors import Tampered, TransportFailed
 from agent.link.rate import TokenBucket
+from agent.link.window import Window
 from agent.ports import BlobRef
-
-WINDOW = 8
-"""Blobs asked for and not yet here, so at most this many times 120 KiB wait in memory."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,9 @@ class Step:
     want: tuple[BlobRef, ...] = ()
 
 
+_NOTHING = Step()
+
+
 @dataclass
 class FetchPlan:
     """The progress of one fetch; owned by the worker that fetches."""
@@ -62,6 +63,8 @@ class FetchPlan:
     cold: bool = False
     last_arrival: float = 0.0
     rate: TokenBucket = field(default_factory=TokenBucket)
+    window: Window = field(default_factory=Window)
+    open_bytes: int = 0
 
     @classmethod
     def of(
@@ -82,22 +85,26 @@ class FetchPlan:
         return not self.pending and not self.open
 
     def fill(self, now: float) -> Step:
-        """Open more of the window once half of it is free: one SUBSCRIBE asks for several."""
-        if len(self.open) > WINDOW // 2:
-            return Step()
+        """Open more of the window once half of it is free."""
+        if not self.pending or not self.window.opens(len(self.open), self.open_bytes):
+            return _NOTHING
         fresh = []
-        while self.pending and len(self.open) < WINDOW and self.rate.may_spend(now):
+        while self.pending and self._admits(self.pending[0]) and self.rate.may_spend(now):
             ref = self.pending.popleft()
             self.rate.spend(ref.length)
             self.open[ref.digest] = Ask(ref, now)
+            self.open_bytes += ref.length
             fresh.append(ref)
         return Step(subscribe=tuple(fresh))
 
     def arrived(self, digest: str, received: int, now: float) -> None:
         """The blob is here, in so many bytes, and has its digest."""
         ask = self.open.pop(digest)
+        self.open_bytes -= ask.ref.length
         self.rate.give_back(ask.ref.length - received)
         self.last_arrival = now
+        if ask.asked == 1 and not ask.wanted:
+            self.window.arrived(now - ask.since)
 
     def absent(self, digest: str, now: float) -> Step:
         """The broker says that it does not hold the blob: only the hub can help."""
@@ -135,9 +142,13 @@ class FetchPlan:
     def reconnected(self, now: float) -> Step:
         """A new session has forgotten every subscription: ask for the open ones anew."""
         self.last_arrival = now
+        self.window = Window()
         for digest, ask in self.open.items():
             self.open[digest] = Ask(ask.ref, now, broken=ask.broken)
         return Step(subscribe=tuple(ask.ref for ask in self.open.values()))
+
+    def _admits(self, ref: BlobRef) -> bool:
+        return self.window.admits(len(self.open) + 1, self.open_bytes + ref.length)
 
     def _ask_s(self) -> float:
         return self.patience.cold_ask_s if self.cold else self.patience.ask_s

@@ -134,6 +134,10 @@ class Staging:
         """Write one chunk to every place of its; raises `Tampered` or `DiskFull`."""
         if digest_of(data) != digest:
             raise Tampered(f"chunk {digest[:16]}… came with other bytes")
+        self.keep(plan, digest, data)
+
+    def keep(self, plan: Plan, digest: str, data: bytes) -> None:
+        """The same for bytes whose digest the caller has just computed; raises `DiskFull`."""
         for place in plan.places[digest]:
             with disk_full_is_named(place.ref.path):
                 _write_all(self._descriptor(place.ref), data, place.offset)

@@ -78,7 +78,7 @@ def read_as_device(task: Task, who: Credentials) -> int:
     source = MqttBlobSource(connection, collectors, task.device)
 
     def keep(ref: BlobRef, data: bytes) -> None:
-        staging.put(plan, ref.digest, data)
+        staging.keep(plan, ref.digest, data)
 
     try:
         return source.fetch("digits/1", wanted, keep, lambda: False)

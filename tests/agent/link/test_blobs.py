@@ -239,9 +239,9 @@ def test_a_fetch_keeps_to_its_rate(hub: Hub, link: Link) -> None:
     asked: list[int] = []
     subscribe = link.connection.subscribe
 
-    def listen_in(topics: Sequence[str]) -> bool:
+    def listen_in(topics: Sequence[str], qos: int = 1) -> bool:
         asked.append(len(topics))
-        return subscribe(topics)
+        return subscribe(topics, qos)
 
     link.connection.subscribe = listen_in  # type: ignore[method-assign]  # counts what is asked
     link.blobs._rate = TokenBucket(rate=120_000.0)

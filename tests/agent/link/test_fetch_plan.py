@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import Tampered, TransportFailed
-from agent.link.fetch_plan import WINDOW, FetchPlan, Patience
+from agent.link.fetch_plan import FetchPlan, Patience
 from agent.link.rate import TokenBucket
+from agent.link.window import FIRST_BLOBS as WINDOW
 from agent.ports import BlobRef
 
 PATIENCE = Patience(ask_s=4, cold_ask_s=1, want_again_s=15, want_limit_s=100, reconnect_s=9)

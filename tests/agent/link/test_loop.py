@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from agent.link.connection import Publication
-from agent.link.loop import PACKETS_A_TURN
+from agent.link.stream import READ_BYTES
 from contract.topics import Channel, blob_topic, device_topic
 from tests.agent.wire import DEVICE, Hub, Link, eventually
 
 EVENT = device_topic(DEVICE, Channel.EVENT)
 
 
-def test_more_messages_than_a_turn_takes_all_arrive(hub: Hub, link: Link) -> None:
-    topics = [blob_topic(f"{n:064x}") for n in range(3 * PACKETS_A_TURN)]
+@pytest.mark.parametrize("qos", [0, 1])
+def test_more_messages_than_a_turn_takes_all_arrive(hub: Hub, link: Link, qos: int) -> None:
+    topics = [blob_topic(f"{n:064x}") for n in range(96)]
     for topic in topics:
-        hub.post(topic, b"\0" + topic.encode())
+        hub.post(topic, topic.encode() + bytes(READ_BYTES // 32))
     collector = link.collectors.open()
     collector.expect(topics)
-    link.connection.subscribe(topics)
+    link.connection.subscribe(topics, qos)
     taken = [collector.take(5.0) for _ in topics]
     assert {found[0] for found in taken if found} == set(topics)
 

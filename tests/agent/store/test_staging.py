@@ -76,6 +76,17 @@ def test_a_chunk_with_other_bytes_is_tampered_and_not_written(layout: Layout, v1
     assert staging.held(plan) == set()
 
 
+def test_a_chunk_that_was_checked_already_is_found_by_its_bytes_all_the_same(
+    layout: Layout, v1: Released
+) -> None:
+    staging, plan = Staging(layout.staged(v1.digest)), plan_of(v1)
+    staging.prepare(plan)
+    right, wrong = list(plan.places)[:2]
+    staging.keep(plan, right, v1.blobs[right])
+    staging.keep(plan, wrong, b"x" * plan.lengths[wrong])
+    assert staging.held(plan) == {right}
+
+
 def test_a_chunk_that_stands_twice_is_written_to_both_places(tmp_path: Path) -> None:
     chunk = b"abc" * 100
     entry = bytes.fromhex(digest_of(chunk)) + len(chunk).to_bytes(4, "big")
