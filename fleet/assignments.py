@@ -22,6 +22,8 @@ REISSUE_MS = 10 * 86_400_000
 REISSUED_AT_ONCE = 1_000
 """A statement names so many devices at most; the others' turn comes a minute later."""
 COMMAND_LIFETIME_MS = 3_600_000
+MAX_AHEAD = 1 << 12
+"""So many assignments of one device a backup may lack."""
 
 
 def assign(
@@ -30,7 +32,8 @@ def assign(
     """Make `wanted` the desired state of one family; returns the new number.
 
     The number is above what is stored *and* above what the device reported, so that a hub which
-    was restored from a backup is not refused.
+    was restored from a backup is not refused. A device that lies gets no further than `MAX_AHEAD`
+    with each: what came in its place would refuse a number that leaps (agent.trust.admission).
     """
     row = _device(session, device)
     seq = _next(row, now_ms)
@@ -123,7 +126,8 @@ def _device(session: Session, name: str) -> Device:
 
 
 def _next(row: Device, now_ms: int) -> int:
-    row.assignment_seq = max(row.assignment_seq, row.reported_seq) + 1
+    believed = min(row.reported_seq, row.assignment_seq + MAX_AHEAD)
+    row.assignment_seq = max(row.assignment_seq, believed) + 1
     row.assignment_issued_at_ms = now_ms
     row.assignment_expires_at_ms = now_ms + LIFETIME_MS
     return row.assignment_seq

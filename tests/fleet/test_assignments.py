@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from agent.trust.admission import MAX_SEQ_LEAP
 from contract.messages import FamilyAssignment, ProbationPolicy, Verb
 from fleet import assignments
 from fleet.assignments import (
     LIFETIME_MS,
+    MAX_AHEAD,
     REISSUE_MS,
     assign,
     command,
@@ -66,6 +68,16 @@ def test_each_change_takes_the_next_number(hub: HubServices) -> None:
     with hub.storage.reading() as session:
         assert list(message(session, session.get_one(Device, "cam-1")).families) == ["digits"]
         assert session.get_one(AssignedFamily, ("cam-1", "digits")).seq == 1
+
+
+def test_a_device_that_lies_does_not_use_up_the_numbers_of_its_name(hub: HubServices) -> None:
+    """A machine that comes in its place knows none, and refuses one that leaps."""
+    for lies in range(1, 11):
+        with hub.storage.session() as session:
+            session.get_one(Device, "cam-1").reported_seq = 1 << 53
+            seq = assign(session, "cam-1", "digits", wanted(), NOW)
+            assert seq == lies * (MAX_AHEAD + 1)
+    assert seq < MAX_SEQ_LEAP
 
 
 def test_a_hub_restored_from_a_backup_goes_on_above_what_the_device_reports(
