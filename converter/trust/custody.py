@@ -7,7 +7,7 @@ trusted stay where they are, for their holder to destroy.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -158,25 +158,42 @@ def replace_roots(
         return carry_out(directory, request, passphrase)
 
 
-def revoke(directory: Path, name: str, passphrase: Passphrase, now_ms: int) -> ChangeSummary:
+def revoke(
+    directory: Path,
+    name: str,
+    passphrase: Passphrase,
+    now_ms: int,
+    published: Callable[[str], bytes | None] = lambda _family: None,
+) -> ChangeSummary:
     """Trust a key no longer. A targets key: the others remain. A family's: a new one is made here,
-    and everything that the old one signed is withdrawn. A root key can only be replaced."""
+    and everything that the old one signed is withdrawn. A root key can only be replaced.
+
+    `published`: asked for the hub's metadata of the family, whose number must be passed. A thief
+    has published what this folder does not know.
+    """
     with _change(directory) as trust:
         names = names_of(directory, trust)
         if name in {names.get(keyid) for keyid in trust.root.roles[ROOT].keyids}:
             raise KeyUnknown(f"{name} is a root key: `outrider keys rotate` replaces it")
         for family, role in delegated(trust.targets).items():
             if name == family or name in {names.get(keyid) for keyid in role.keyids}:
-                return _revoke_family(directory, trust, family, passphrase, now_ms)
+                return _revoke_family(
+                    directory, trust, family, published(family), passphrase, now_ms
+                )
         gone = key_id_of(directory, trust, TARGETS, name)
         drafts = changes.replace_targets_key(trust, gone, None, now_ms)
         return carry_out(directory, Request(f"revoke {name}", trust, drafts), passphrase)
 
 
 def _revoke_family(
-    directory: Path, trust: SignedTrust, family: str, passphrase: Passphrase, now_ms: int
+    directory: Path,
+    trust: SignedTrust,
+    family: str,
+    published: bytes | None,
+    passphrase: Passphrase,
+    now_ms: int,
 ) -> ChangeSummary:
-    current = trust.families[family]
+    trust, current = adopt(directory, trust, family, published)
     key, created = _key(directory, trust, f"key-{family}", None, passphrase)
     drafts = changes.replace_family_key(trust, family, key, current, list(current.targets), now_ms)
     request = Request(f"revoke the key of family {family}", trust, drafts)

@@ -121,7 +121,9 @@ def _newer_targets(root: Root, trust: Trust | None, offered: tuple[str, bytes] |
 def _newer_family(
     targets: File, family: str, current: File | None, offered: tuple[str, bytes] | None
 ) -> File:
-    """An import carries families that are new or renewed; it never takes back a release."""
+    """An import carries families that are new or renewed; it never takes back a release, but where
+    targets.json gave the family another key."""
+    before = current
     if current is not None:
         current = _still_signed(targets, family, current)
     if offered is None:
@@ -130,7 +132,13 @@ def _newer_family(
         return current
     name, data = offered
     file = File(name, data, read_family(targets.signed, family, name, data))
-    _require_near(current, file)
+    _require_near(before, file)
+    if before is not None and current is None and file.signed.version <= before.signed.version:
+        # Devices have seen that number, and one name would stand for two files.
+        raise VersionConflict(
+            f"{name} does not follow {before.name}, which was published before: sign {family} again"
+            " (`outrider keys renew`) until its number is higher, and hand trust.json over anew"
+        )
     if current is None or (file.signed.version > current.signed.version and _holds(file, current)):
         return file
     return current

@@ -202,6 +202,7 @@ def revoke(
         str, typer.Argument(metavar="KEY", help="A targets key by name, or a family's.")
     ],
     passphrase_file: PassphraseFile = None,
+    config: Config = None,
     json: Json = False,
 ) -> None:
     """Trust a key no longer.
@@ -218,7 +219,10 @@ def revoke(
     from converter.trust.custody import revoke as take_back
 
     passphrase = asked_once(passphrase_file, directory, new=True)
-    show_change(take_back(directory, key, passphrase, now_ms()), directory, json)
+    change = take_back(
+        directory, key, passphrase, now_ms(), lambda family: published(family, config)
+    )
+    show_change(change, directory, json)
 
 
 def _check_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -214,6 +215,26 @@ def test_a_revoked_team_key_takes_all_that_it_signed_along(world: World, device:
         device.guard.refresh().release("digits/1")
     accepted = world.publish("digits", "1")
     assert device.guard.refresh().release("digits/1").digest == accepted.digest
+
+
+def test_a_revocation_passes_what_the_thief_has_published_since(
+    world: World, device: Device
+) -> None:
+    """The folder that revokes does not know of it; devices have seen its number."""
+    stolen = world.directory / "stolen"
+    shutil.copytree(world.keys, stolen)
+    for version in ("7", "8", "9"):
+        world.accept(world.signed("digits", version, keys=stolen)[0])
+    assert device.guard.refresh().release("digits/9").custom.counter == 4
+
+    published = world.repository.file("digits.json")
+    revoke(world.keys, "digits", passphrase, world.now_ms, lambda _family: published)
+    world.import_trust()
+
+    with pytest.raises(Untrusted):
+        device.guard.refresh(["digits/9"]).release("digits/9")
+    accepted = world.publish("digits", "10")
+    assert device.guard.refresh().release("digits/10").digest == accepted.digest
 
 
 def test_an_expired_fleet_comes_back_when_its_roles_are_renewed(

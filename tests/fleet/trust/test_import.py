@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from securesystemslib.signer import SSlibKey
 
 from contract.trust import decode_trust, encode_trust
+from converter.trust.custody import rotate_family
 from converter.trust.keys import init_keys
+from converter.trust.renewal import renew
 from fleet.errors import TrustMissing
 from fleet.trust.errors import (
     MetadataDamaged,
@@ -313,3 +317,26 @@ def test_a_damaged_directory_is_said_to_be_damaged(world: World) -> None:
 
     with pytest.raises(MetadataDamaged, match="backup"):
         world.repository.files()
+
+
+def test_a_new_family_key_does_not_start_the_family_s_numbers_again(
+    world: World, tmp_path: Path
+) -> None:
+    """Devices would refuse them, and one file would stand for two: the folder that signed lacks
+    what another one has published."""
+    behind = tmp_path / "behind"
+    shutil.copytree(world.keys, behind)
+    world.publish("digits", "1")
+    world.publish("digits", "2")
+    before = world.repository.files()
+    rotate_family(behind, "digits", None, [], None, lambda: PASSPHRASE, world.now_ms)
+
+    with pytest.raises(VersionConflict, match="digits"):
+        world.repository.import_trust((behind / "trust.json").read_bytes())
+
+    assert world.repository.files() == before
+
+    # The message's advice, where no hub can be asked.
+    renew(behind, ["digits"], {}, {}, lambda: PASSPHRASE, world.now_ms)
+    renew(behind, ["digits"], {}, {}, lambda: PASSPHRASE, world.now_ms)
+    assert world.repository.import_trust((behind / "trust.json").read_bytes())["digits"] == 4
