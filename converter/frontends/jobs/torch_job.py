@@ -6,16 +6,17 @@ is run beside the original before it is handed on.
 
 from __future__ import annotations
 
-import json
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from converter.frontends.jobs.torch_answers import require_close, words
 from converter.frontends.jobs.torch_tflite import to_tflite
+from converter.frontends.pt2_code import find_code
 from converter.frontends.refusal import Refusal, need
+from converter.frontends.script_code import find_reach
 from converter.frontends.unpickling import RUNS_CODE, pickles
 
 OPSET = 17
@@ -33,7 +34,7 @@ def run(asked: Mapping[str, Any], work: Path) -> dict[str, Any]:
         model, examples, names, dynamic = _exported(torch, path, trusted)
         traced = torch.jit.trace(model, examples)
     else:
-        model, examples, names = _scripted(torch, path, asked["shapes"])
+        model, examples, names = _scripted(torch, path, asked["shapes"], trusted)
         traced, dynamic = model, True
     _to_onnx(torch, traced, examples, names, dynamic, work / "model.onnx")
     _require_same(torch, traced, examples, names, work / "model.onnx")
@@ -44,7 +45,11 @@ def run(asked: Mapping[str, Any], work: Path) -> dict[str, Any]:
     return result
 
 
-def _scripted(torch: Any, path: Path, shapes: Mapping[str, Any]) -> tuple[Any, Any, list[str]]:
+def _scripted(
+    torch: Any, path: Path, shapes: Mapping[str, Any], trusted: bool
+) -> tuple[Any, Any, list[str]]:
+    if not trusted:
+        _refuse_code(path, find_reach)
     try:
         model = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
@@ -64,7 +69,7 @@ def _scripted(torch: Any, path: Path, shapes: Mapping[str, Any]) -> tuple[Any, A
 
 def _exported(torch: Any, path: Path, trusted: bool) -> tuple[Any, Any, list[str], bool]:
     if not trusted:
-        _refuse_pickles(path)
+        _refuse_code(path, find_code)
     try:
         with pickles(trusted=trusted):
             program = torch.export.load(str(path))
@@ -89,14 +94,14 @@ def _exported(torch: Any, path: Path, trusted: bool) -> tuple[Any, Any, list[str
     return program.module(), examples, wanted, dynamic
 
 
-def _refuse_pickles(path: Path) -> None:
-    """By the archive's own tables: whatever torch would hand to a full unpickler."""
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith("_config.json") and "/data/" in name:
-                entries = json.loads(archive.read(name)).get("config", {})
-                if any(entry.get("use_pickle") for entry in entries.values()):
-                    raise Refusal("PickleNotTrusted", f"holds pickled objects: {RUNS_CODE}")
+def _refuse_code(path: Path, find: Callable[[Path], str | None]) -> None:
+    """By the archive's own words, before torch reads it: whatever reading it would run."""
+    try:
+        found = find(path)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise Refusal("SourceDamaged", f"not as torch writes it ({words(error)})") from error
+    if found is not None:
+        raise Refusal("PickleNotTrusted", f"{found}: {RUNS_CODE}")
 
 
 def _size(size: Any) -> int:
