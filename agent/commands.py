@@ -34,12 +34,18 @@ class Commands:
     """Owned by the main loop."""
 
     def __init__(
-        self, outbox: Outbox, uplink: Uplink, deployer: Obeys, report_now: Callable[[], None]
+        self,
+        outbox: Outbox,
+        uplink: Uplink,
+        deployer: Obeys,
+        report_now: Callable[[], None],
+        renew_now: Callable[[], None],
     ) -> None:
         self._outbox = outbox
         self._uplink = uplink
         self._deployer = deployer
         self._report_now = report_now
+        self._renew_now = renew_now
 
     def carry_out(self, command: Command) -> bool:
         """Do it and store the answer; False for one that was taken before."""
@@ -58,6 +64,9 @@ class Commands:
         if command.verb is Verb.REPORT:
             self._report_now()
             return "reported"
+        if command.verb is Verb.RENEW:
+            self._renew_now()
+            return "asking for the next certificate"
         if command.family is None:
             raise DeviceError(f"{command.verb.value} needs a family")
         if command.verb is Verb.ROLLBACK:

@@ -44,7 +44,9 @@ class Control:
         self._stopping = threading.Event()
         self._notifier = Notifier(parts.settings.notify_socket)
         self._reporter = Reporter(parts, time.monotonic())
-        self._commands = Commands(parts.outbox, parts.uplink, parts.deployer, self._report_now)
+        self._commands = Commands(
+            parts.outbox, parts.uplink, parts.deployer, self._report_now, parts.renewal.ask
+        )
         self._server = ServerWatch(parts.server)
         self._started_ms = parts.speaker.stamper.clock()
         self._greeted = 0

@@ -1,5 +1,7 @@
 """The device's certificate is renewed by the device: at two thirds of its life, or after its end.
 
+Also when the hub asks for it, as it does while it goes to another CA.
+
 The main loop owns this; the asking itself runs on a thread of its own and posts its result. The key
 stays, so the file of the certificate alone is replaced, and a power cut leaves the old one or the
 new one. A device whose clock cannot be trusted does not know that its certificate is over: one that
@@ -14,6 +16,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -108,11 +111,18 @@ class Asker:
             raise Malformed(f"{me.record.hub_url} gave no renewal reply: {error}") from error
         except certificates.CertificateRefused as error:
             raise Untrusted(f"the hub's certificate was refused: {error}") from error
-        if end_ms <= self._present_end_ms():
-            return False
         path = me.directory / CERTIFICATE
+        if end_ms < self._present_end_ms() or self._is_there(path, reply.certificate_pem):
+            return False
         write_durably(path, reply.certificate_pem.encode(), mode=0o644)
         return True
+
+    @staticmethod
+    def _is_there(path: Path, chain_pem: str) -> bool:
+        try:
+            return path.read_text("ascii", "replace") == chain_pem
+        except OSError:
+            return False
 
     def _present_end_ms(self) -> int:
         try:
@@ -143,6 +153,7 @@ class Renewal:
         self._heard_s = now_s
         self._share = chance()
         self._life = self._read()
+        self._asked = False
         self.last_error = ""
 
     @property
@@ -155,13 +166,17 @@ class Renewal:
         """When the present certificate ends; None when it cannot be read."""
         return self._life.end_ms if self._life is not None else None
 
+    def ask(self) -> None:
+        """The hub wants it renewed now: it is due until the hub has answered."""
+        self._asked = True
+
     def tick(self, now_s: float, now_ms: int, connected: bool) -> None:
         """Start asking when that is due."""
         if connected:
             self._heard_s = now_s
         if self._thread is not None or now_s < self._not_before_s:
             return
-        due = self._life is None or self._life.is_due(now_ms, self._share)
+        due = self._asked or self._life is None or self._life.is_due(now_ms, self._share)
         if due or now_s - self._heard_s >= LOST_S:
             self._thread = threading.Thread(target=self._ask, name="renewal", daemon=True)
             self._thread.start()
@@ -171,6 +186,7 @@ class Renewal:
         self._thread = None
         self._life = self._read()
         self.last_error = str(result.error) if result.error is not None else ""
+        self._asked = self._asked and result.error is not None
         if result.newer:
             self._vain, self._share = 0, self._chance()
             self._not_before_s = now_s + self._backoff.first_s

@@ -274,6 +274,8 @@ class Verb(enum.Enum):
     ROLLBACK = "rollback"
     RELEASE_HOLD = "release-hold"
     REPORT = "report"
+    RENEW = "renew"
+    """Ask for the next certificate now, since the hub goes to another CA."""
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):

@@ -47,8 +47,13 @@ class Device:
         self.uplink = Uplink(self.speaker, unconnected(self.speaker), self.outbox, Delivery())
         self.deployer = Deployer()
         self.reports: list[int] = []
+        self.renewals: list[int] = []
         self.commands = Commands(
-            self.outbox, self.uplink, self.deployer, lambda: self.reports.append(1)
+            self.outbox,
+            self.uplink,
+            self.deployer,
+            lambda: self.reports.append(1),
+            lambda: self.renewals.append(1),
         )
 
     def replies(self) -> list[Reply]:
@@ -118,10 +123,11 @@ def test_a_command_that_lacks_its_family_is_answered(device: Device) -> None:
 @pytest.mark.parametrize(
     ("verb", "look"),
     [
+        (Verb.RENEW, lambda d: d.renewals == [1]),
         (Verb.REPORT, lambda d: d.reports == [1]),
         (Verb.RELEASE_HOLD, lambda d: d.deployer.asked == [("release", "digits")]),
     ],
-    ids=["report", "release-hold"],
+    ids=["renew", "report", "release-hold"],
 )
 def test_each_verb_reaches_its_part(
     device: Device, verb: Verb, look: Callable[[Device], bool]
