@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from fleet.errors import HubRunning
 from fleet.ingest import Ingest
 from fleet.intake import Intake
 from fleet.link import Link, LinkSettings
+from fleet.own_certificates import OwnCertificates
 from fleet.packs import Shelf
 from fleet.ports import Clock, HubServices
 from fleet.publisher import Publisher
@@ -33,6 +35,7 @@ from fleet.revocation import Revocation, refresh_list
 from fleet.settings import read_bucket_keys
 from fleet.setup import certificate_hosts, database_url
 from fleet.storage.database import open_storage
+from fleet.succession import Succession
 from fleet.takeover import Broker
 from fleet.trust.repository import Repository
 from fleet.workers import Worker
@@ -66,10 +69,12 @@ def run_hub(
     with ExitStack() as stack:
         stack.enter_context(_only_one(directory))
         authority = Authority(directory / "ca")
-        if authority.own_due(clock()):
-            authority.issue_own(certificate_hosts(config), clock())
         storage = open_storage(database_url(directory))
         stack.callback(storage.close)
+        repository = Repository(directory / "tuf", own_root=authority.root_pem)
+        Succession(authority, repository, storage).settle()
+        if authority.own_due(clock()):
+            authority.issue_own(certificate_hosts(config), clock())
         files = write_broker_files(directory, config)
         woken = threading.Event()
         link = Link(_link_settings(config, authority), woken, clock)
@@ -78,7 +83,7 @@ def run_hub(
             directory=directory,
             config=config,
             storage=storage,
-            repository=Repository(directory / "tuf", root_file=authority.root_file),
+            repository=repository,
             blobs=BlobStore(directory / "blobs"),
             link=link,
             clock=clock,
@@ -93,17 +98,20 @@ def run_hub(
         intake = Intake(link, Ingest(storage), publisher.want, clock)
         stopping = threading.Event()
         retention = Retention(storage, clock, stopping.wait)
+        address = Broker(_broker_address(config), config.broker_port)
         revocation = Revocation(
             services,
-            Broker(_broker_address(config), config.broker_port),
+            address,
             broker.reload if broker is not None else lambda: None,
             stopping.wait,
         )
+        own = OwnCertificates(services, address, broker, link, revocation, stopping.wait)
         workers = (
             Worker("ingest", intake.step),
             Worker("publisher", publisher.step, woken.set),
             Worker("retention", retention.step, stopping.set),
             Worker("revocation", revocation.step, stopping.set),
+            Worker("certificates", own.step, stopping.set),
         )
         stack.callback(link.stop)
         for worker in workers:
@@ -158,11 +166,9 @@ def _broker_address(config: HubConfig) -> str:
 
 
 def _link_settings(config: HubConfig, authority: Authority) -> LinkSettings:
-    certificate, key = authority.pair("hub")
-    return LinkSettings(
-        host=_broker_address(config),
-        port=config.broker_port,
-        ca_file=authority.root_file,
-        certificate=certificate,
-        key=key,
-    )
+    def context() -> ssl.SSLContext:
+        made = ssl.create_default_context(cadata=authority.roots_pem())
+        made.load_cert_chain(*authority.pair("hub"))
+        return made
+
+    return LinkSettings(_broker_address(config), config.broker_port, context)

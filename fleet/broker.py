@@ -19,7 +19,13 @@ import threading
 import time
 from pathlib import Path
 
-from fleet.broker_files import DIRECTORY, BrokerFiles, access_rules, configuration
+from fleet.broker_files import (
+    DIRECTORY,
+    BrokerFiles,
+    access_rules,
+    configuration,
+    write_identity,
+)
 from fleet.ca import Authority
 from fleet.config import HubConfig
 from fleet.crl import crl_pem
@@ -72,8 +78,8 @@ def write_broker_files(directory: Path, config: HubConfig) -> BrokerFiles:
     authority = Authority(directory / "ca")
     if not files.revoked.exists():  # the broker does not start without one
         write_whole(files.revoked, crl_pem(authority.signer(), (), time.time_ns() // 1_000_000))
-    text = configuration(files, authority)
-    write_whole(files.configuration, text.encode())
+    write_identity(files.directory, authority)
+    write_whole(files.configuration, configuration(files).encode())
     return files
 
 
@@ -103,6 +109,7 @@ class BrokerChild:
         """Starts nothing yet."""
         self._files = files
         self._stop = threading.Event()
+        self._again = threading.Event()
         self._first = threading.Event()
         self._answers = threading.Event()
         """It is Mosquitto by now: the interpreter that becomes it would die of SIGHUP."""
@@ -134,6 +141,10 @@ class BrokerChild:
         with contextlib.suppress(ProcessLookupError):
             if self.pid is not None and self._answers.is_set():
                 os.kill(self.pid, signal.SIGHUP)
+
+    def restart(self) -> None:
+        """End the child and start it again, soon: it forgets what it held, and whom it believed."""
+        self._again.set()
 
     def stop(self) -> None:
         """Stop the child and the thread; returns when both are gone."""
@@ -172,7 +183,11 @@ class BrokerChild:
             self._wait_until_it_answers(child)
             self._answers.set()
             self._first.set()
+            self._again.clear()
             while not self._stop.is_set():
+                if self._again.is_set():
+                    _LOG.info("starting the broker again, as was asked")
+                    return
                 try:
                     code = child.wait(0.1)
                 except subprocess.TimeoutExpired:

@@ -1,7 +1,10 @@
 """The configuration of the hub's private Mosquitto: who may connect, and who may say what where.
 
-Pure text. Every client shows a certificate of the hub's CA; its common name is its user and its
-client id, so no client can take another's session. Mosquitto's own files are never touched.
+Every client shows a certificate of the hub's CA; its common name is its user and its client id, so
+no client can take another's session. Mosquitto's own files are never touched.
+
+All that Mosquitto reads lies in one folder. At SIGHUP it reads the CAs, its certificate and the
+lists again, as long as it has a list to read (2.0.11; without one, it keeps the CAs that it knows).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from contract.codec import MAX_BYTES
 from contract.topics import ROOT
 from contract.trust import MAX_TARGETS_BYTES
 from fleet.ca import HUB_USER, Authority
+from fleet.files import write_whole
 
 MAX_PACKET_BYTES = max(*MAX_BYTES.values(), MAX_TARGETS_BYTES) + 4_096
 """The longest that the hub may have to send, with its topic. Mosquitto ends the connection of
@@ -21,7 +25,7 @@ MAX_QUEUED_MESSAGES = 100_000
 """The default of 1,000 silently drops what a hub with many devices is sent at its start."""
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_INFLIGHT = 64
-DIRECTORY, REVOKED = "mosquitto", "revoked.crl"
+DIRECTORY, REVOKED, SERVER, TRUSTED = "mosquitto", "revoked.crl", "server.pem", "trusted.crt"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,16 @@ class BrokerFiles:
         return self.directory / REVOKED
 
     @property
+    def server(self) -> Path:
+        """The broker's key and its certificate chain, in one file so that they always fit."""
+        return self.directory / SERVER
+
+    @property
+    def trusted(self) -> Path:
+        """The CAs whose clients may come."""
+        return self.directory / TRUSTED
+
+    @property
     def log(self) -> Path:
         """Mosquitto's own words."""
         return self.directory / "mosquitto.log"
@@ -60,9 +74,20 @@ def revocation_file(hub: Path) -> Path:
     return hub / DIRECTORY / REVOKED
 
 
-def configuration(files: BrokerFiles, authority: Authority) -> str:
-    """The text of mosquitto.conf."""
+def write_identity(broker: Path, authority: Authority) -> None:
+    """Who the broker is and whom it believes, as the authority says now, in the broker's folder."""
     certificate, key = authority.pair("broker")
+    _write_changed(broker / TRUSTED, authority.trusted_pem().encode())
+    _write_changed(broker / SERVER, key.read_bytes() + certificate.read_bytes())
+
+
+def _write_changed(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        write_whole(path, data)
+
+
+def configuration(files: BrokerFiles) -> str:
+    """The text of mosquitto.conf."""
     return f"""# Written by the hub at every start: changes are lost.
 user {files.user}
 per_listener_settings false
@@ -83,10 +108,10 @@ set_tcp_nodelay true
 
 listener {files.port} {files.bind}
 protocol mqtt
-cafile {authority.trusted_file}
+cafile {files.trusted}
 crlfile {files.revoked}
-certfile {certificate}
-keyfile {key}
+certfile {files.server}
+keyfile {files.server}
 tls_version tlsv1.2
 require_certificate true
 use_identity_as_username true

@@ -1,62 +1,61 @@
-"""The hub's certificate authority: a root, an intermediate that signs, and the hub's own leaves.
+"""The hub's certificate authority on disk: root, intermediate that signs, the hub's own leaves.
 
-ECDSA P-256 throughout (devices sign with the same keys: contract.envelope). The root's key is
-needed again only to renew the intermediate and may be taken off the machine. Decides nothing about
-who may have a certificate: that is fleet.enrolment.
+During a rotation (fleet.rotation) there are two of each, the next in `next/`, and `rotation.json`
+says which issues and which are believed; it is read anew at every call, since the command line
+writes it beside a running hub. A root's key is needed again only for a rotation and to renew the
+intermediate. Decides nothing about who may have a certificate: that is fleet.enrolment.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
     generate_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from fleet.ca_folder import (
+    BRIDGE,
+    adopt,
+    load_certificate,
+    load_key,
+    make,
+    make_bridge,
+    number_of,
+    signer_in,
+)
 from fleet.errors import HubUnreadable
 from fleet.files import write_whole
+from fleet.issuing import (
+    BACKDATE_MS,
+    Issued,
+    Signer,
+    common_name,
+    fingerprint,
+    issue_leaf,
+    key_pem,
+)
+from fleet.rotation import Rotation, Stage, both_believed, next_issues
 
 DAY_MS = 86_400_000
-ROOT_DAYS = 7_300
-INTERMEDIATE_DAYS = 3_650
 SERVER_DAYS = 397
 DEVICE_DAYS = 90
-BACKDATE_MS = 3_600_000
-"""Devices' clocks are a little off; a certificate is good from an hour ago."""
 BRIEF_DAYS = (BACKDATE_MS + 300_000) / DAY_MS
 """Five minutes from now."""
 HUB_USER = "hub"
-
-
-@dataclass(frozen=True)
-class Issued:
-    """A leaf and what the hub remembers of it."""
-
-    chain_pem: str
-    """Leaf first, then the intermediate."""
-    serial: str
-    fingerprint: str
-    public_key_pem: str
-    not_before_ms: int
-    not_after_ms: int
-
-
-@dataclass(frozen=True)
-class Signer:
-    """A certificate that signs others, with its key."""
-
-    certificate: x509.Certificate
-    key: EllipticCurvePrivateKey
+WITNESS = "hub-witness"
+OWN = ("api", "broker", "hub")
+NEXT, ROTATION, FORMER = "next", "rotation.json", "former"
 
 
 class Authority:
@@ -67,206 +66,200 @@ class Authority:
         self.directory = directory
         self.root_file = directory / "root.crt"
         self.trusted_file = directory / "trusted.crt"
-        """Root and intermediate, for checking clients that send their leaf alone."""
+        """Every root and intermediate that is believed, for a broker that others run."""
 
-    def create(self, name: str, hosts: Sequence[str], now_ms: int) -> None:
-        """Make the root, the intermediate and the hub's own leaves in the empty directory."""
-        root_key, signer_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
-        root_name = _name(f"{name} root")
-        root = _ca_certificate(root_name, root_key.public_key(), None, root_key, ROOT_DAYS, now_ms)
-        signer = _ca_certificate(
-            _name(f"{name} intermediate"),
-            signer_key.public_key(),
-            root,
-            root_key,
-            INTERMEDIATE_DAYS,
-            now_ms,
-        )
-        self._write("root.key", key_pem(root_key))
-        self._write("root.crt", _pem(root))
-        self._write("intermediate.key", key_pem(signer_key))
-        self._write("intermediate.crt", _pem(signer))
-        self._write("trusted.crt", _pem(root) + _pem(signer))
-        self.issue_own(hosts, now_ms)
+    # --- which CA it is -------------------------------------------------------------------------
 
-    def issue_own(self, hosts: Sequence[str], now_ms: int) -> None:
-        """New certificates, with new keys, for the API, the broker and the hub's broker client."""
-        for file in ("api", "broker"):
-            self._issue_own(file, hosts[0], hosts, now_ms)
-        self._issue_own("hub", HUB_USER, (), now_ms)
+    def rotation(self) -> Rotation | None:
+        """None while there is one CA; raises `HubUnreadable`."""
+        path = self.directory / ROTATION
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=Rotation)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise HubUnreadable(f"{path}: {str(error)[:200]}") from error
+        if found.schema != 1:
+            raise HubUnreadable(f"{path}: schema {found.schema}; this program reads 1")
+        return found
 
-    def own_due(self, now_ms: int) -> bool:
-        """Whether the hub's own certificates have lived two thirds of their time."""
-        certificate = _load_certificate(self.directory / "broker.crt")
-        remaining = certificate.not_valid_after_utc.timestamp() * 1000 - now_ms
-        return remaining < SERVER_DAYS * DAY_MS / 3
+    def stage(self) -> Stage | None:
+        """None while there is one CA."""
+        rotation = self.rotation()
+        return rotation.stage if rotation is not None else None
+
+    def root_pem(self) -> str:
+        """The root under which the hub's servers stand."""
+        return (self._issuing() / "root.crt").read_text()
+
+    def roots_pem(self) -> str:
+        """What a device or an operator trusts: every root that is believed."""
+        return "".join((folder / "root.crt").read_text() for folder in self._believed())
+
+    def trusted_pem(self) -> str:
+        """Roots and intermediates, for checking clients that send their leaf alone."""
+        names = ("root.crt", "intermediate.crt")
+        return "".join((folder / n).read_text() for folder in self._believed() for n in names)
+
+    def roots(self) -> tuple[str, str]:
+        """SHA-256 of the old root and of the next; the same one twice without a rotation."""
+        folders = self._believed()
+        found = [fingerprint(load_certificate(folder / "root.crt")) for folder in folders]
+        return found[0], found[-1]
+
+    def is_bridged(self) -> bool:
+        """Whether the servers, under the next CA, can be believed by who knows the old alone."""
+        folder = self.directory / NEXT
+        return (folder / BRIDGE).exists() and (folder / "root.key").exists()
+
+    # --- issuing --------------------------------------------------------------------------------
+
+    def signer(self) -> Signer:
+        """The intermediate that issues; raises `HubUnreadable`."""
+        return signer_in(self._issuing())
+
+    def signers(self) -> list[Signer]:
+        """Every intermediate whose certificates are good, the old CA's first."""
+        return [signer_in(folder) for folder in self._believed()]
 
     def issue_device(self, device: str, key: EllipticCurvePublicKey, now_ms: int) -> Issued:
         """A client certificate whose subject is the device's name, whatever the CSR said."""
-        usage = ExtendedKeyUsageOID.CLIENT_AUTH
-        return self._issue(_name(device), key, usage, (), DEVICE_DAYS, now_ms)
+        return self.issue_client(self.signer(), device, key, DEVICE_DAYS, now_ms)
 
     def issue_brief(self, name: str, key: EllipticCurvePublicKey, now_ms: int) -> Issued:
         """A client certificate in any name, for the hub's own use in the next minutes."""
-        usage = ExtendedKeyUsageOID.CLIENT_AUTH
-        return self._issue(_name(name), key, usage, (), BRIEF_DAYS, now_ms)
+        return self.issue_client(self.signer(), name, key, BRIEF_DAYS, now_ms)
 
-    def root_pem(self) -> str:
-        """What a device or an operator trusts."""
-        return self.root_file.read_text()
+    def issue_client(
+        self, signer: Signer, name: str, key: EllipticCurvePublicKey, days: float, now_ms: int
+    ) -> Issued:
+        """By one of `signers`."""
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH
+        return issue_leaf(signer, common_name(name), key, usage, (), days, now_ms)
+
+    # --- the hub's own leaves -------------------------------------------------------------------
 
     def pair(self, name: str) -> tuple[Path, Path]:
-        """Certificate chain and key file of `api`, `broker` or `hub`."""
+        """Certificate chain and key file of `api`, `broker`, `hub`, or a witness."""
         return self.directory / f"{name}.crt", self.directory / f"{name}.key"
 
-    def _issue_own(self, file: str, name: str, hosts: Sequence[str], now_ms: int) -> None:
-        key = generate_private_key(SECP256R1())
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
-        # A common name holds 64 characters; servers are known by their alternative names alone.
-        issued = self._issue(_name(name[:64]), key.public_key(), usage, hosts, SERVER_DAYS, now_ms)
-        self._write(f"{file}.key", key_pem(key))
-        self._write(f"{file}.crt", issued.chain_pem.encode())
+    def issue_own(self, hosts: Sequence[str], now_ms: int) -> None:
+        """New certificates, with new keys, for the API, the broker and the hub's broker client."""
+        for file in OWN:
+            names = () if file == "hub" else hosts
+            key = generate_private_key(SECP256R1())
+            usage = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH
+            # A common name holds 64 characters; servers are known by their alternative names alone.
+            subject = common_name(hosts[0][:64] if names else HUB_USER)
+            issued = issue_leaf(
+                self._own_signer(file),
+                subject,
+                key.public_key(),
+                usage,
+                names,
+                SERVER_DAYS,
+                now_ms,
+            )
+            self.keep_pair(file, issued, key)
 
-    def _issue(
-        self,
-        subject: x509.Name,
-        key: EllipticCurvePublicKey,
-        usage: x509.ObjectIdentifier,
-        hosts: Sequence[str],
-        days: float,
-        now_ms: int,
-    ) -> Issued:
-        signer = self.signer()
-        builder = (
-            _builder(subject, key, signer.certificate, days, now_ms)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        )
-        if hosts:
-            names = x509.SubjectAlternativeName([alternative_name(host) for host in hosts])
-            builder = builder.add_extension(names, critical=False)
-        leaf = builder.sign(signer.key, hashes.SHA256())
-        return Issued(
-            chain_pem=(_pem(leaf) + _pem(signer.certificate)).decode(),
-            serial=f"{leaf.serial_number:x}",
-            fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
-            public_key_pem=public_key_pem(key),
-            not_before_ms=_ms(leaf.not_valid_before_utc),
-            not_after_ms=_ms(leaf.not_valid_after_utc),
-        )
+    def own_due(self, now_ms: int) -> bool:
+        """Whether one of the hub's own certificates has lived two thirds of its time, is of another
+        CA than the present, or was cut off between its two files."""
+        return any(self._is_due(file, now_ms) for file in OWN)
 
-    def signer(self) -> Signer:
-        """The intermediate; raises `HubUnreadable`."""
-        path = self.directory / "intermediate.key"
+    def keep_pair(self, name: str, issued: Issued, key: EllipticCurvePrivateKey) -> None:
+        """Write a leaf and its key, the leaf last: who waits for a new one finds its key there."""
+        certificate, key_file = self.pair(name)
+        write_whole(key_file, key_pem(key))
+        write_whole(certificate, issued.chain_pem.encode())
+
+    def _is_due(self, file: str, now_ms: int) -> bool:
+        certificate, key_file = self.pair(file)
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), None)
-        except (OSError, ValueError) as error:
-            raise HubUnreadable(f"{path}: {error}") from error
-        if not isinstance(key, EllipticCurvePrivateKey):
-            raise HubUnreadable(f"{path} is not an ECDSA key")
-        return Signer(_load_certificate(self.directory / "intermediate.crt"), key)
+            leaf, *above = x509.load_pem_x509_certificates(certificate.read_bytes())
+            key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        except (OSError, ValueError):
+            return True
+        if above != [self._own_signer(file).certificate] or leaf.public_key() != key.public_key():
+            return True
+        begin, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+        return end - now_ms / 1000 < (end - begin) / 3
 
-    def _write(self, name: str, data: bytes) -> None:
-        write_whole(self.directory / name, data)
+    def _own_signer(self, file: str) -> Signer:
+        """Servers that are bridged stand under the next root itself, shown as the old root signed
+        it: so the chain ends at either, whichever of the two a client knows."""
+        if file != "hub" and self.stage() is Stage.SWITCHED and self.is_bridged():
+            folder = self.directory / NEXT
+            return Signer(load_certificate(folder / BRIDGE), load_key(folder / "root.key"))
+        return self.signer()
+
+    # --- making and replacing -------------------------------------------------------------------
+
+    def create(self, name: str, hosts: Sequence[str], now_ms: int) -> None:
+        """Make the root, the intermediate and the hub's own leaves in the empty directory."""
+        make(self.directory, name, "", now_ms)
+        self.write_trusted()
+        self.issue_own(hosts, now_ms)
+
+    def make_next(self, name: str, now_ms: int) -> None:
+        """Make the next root and intermediate, and the bridge where the root's key is at hand.
+
+        Until a rotation is recorded nobody reads them, so what was cut off is made anew.
+        """
+        self.clear_next()
+        folder = self.directory / NEXT
+        folder.mkdir(mode=0o700)
+        number = number_of(load_certificate(self.root_file)) + 1
+        make(folder, name, f" {number}", now_ms)
+        make_bridge(folder, self.directory, now_ms)
+
+    def record(self, rotation: Rotation | None) -> None:
+        """Where the rotation stands from now on: this one file decides."""
+        path = self.directory / ROTATION
+        if rotation is not None:
+            write_whole(path, msgspec.json.encode(rotation))
+            return
+        path.unlink(missing_ok=True)
+        _sync(self.directory)
+
+    def keep_former(self, now_ms: int) -> None:
+        """A certificate of the CA that is about to go, to find out who still believes it."""
+        key = generate_private_key(SECP256R1())
+        old = signer_in(self.directory)
+        issued = self.issue_client(old, WITNESS, key.public_key(), DEVICE_DAYS, now_ms)
+        self.keep_pair(FORMER, issued, key)
+
+    def forget_former(self) -> None:
+        """Nobody believes it any more."""
+        for path in self.pair(FORMER):
+            path.unlink(missing_ok=True)
+
+    def adopt_next(self) -> None:
+        """Put the next CA's files in the place of the former's. Meanwhile readers use `next/`."""
+        adopt(self.directory / NEXT, self.directory)
+
+    def clear_next(self) -> None:
+        """Remove what is left of a rotation that is over, or was never recorded."""
+        shutil.rmtree(self.directory / NEXT, ignore_errors=True)
+
+    def write_trusted(self) -> None:
+        """`trusted.crt`, as it should be now."""
+        data = self.trusted_pem().encode()
+        if not self.trusted_file.exists() or self.trusted_file.read_bytes() != data:
+            write_whole(self.trusted_file, data)
+
+    def _issuing(self) -> Path:
+        return self.directory / NEXT if next_issues(self.stage()) else self.directory
+
+    def _believed(self) -> list[Path]:
+        if both_believed(self.stage()):
+            return [self.directory, self.directory / NEXT]
+        return [self._issuing()]
 
 
-def alternative_name(host: str) -> x509.GeneralName:
-    """A host name or an address, as it stands in a certificate."""
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def public_key_pem(key: EllipticCurvePublicKey) -> str:
-    """SubjectPublicKeyInfo, PEM."""
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    ).decode()
-
-
-def _ca_certificate(
-    subject: x509.Name,
-    key: EllipticCurvePublicKey,
-    issuer: x509.Certificate | None,
-    issuer_key: EllipticCurvePrivateKey,
-    days: int,
-    now_ms: int,
-) -> x509.Certificate:
-    # A path length of 1 at the root and 0 below: the intermediate signs leaves and nothing else.
-    path_length = 1 if issuer is None else 0
-    return (
-        _builder(subject, key, issuer, days, now_ms)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .sign(issuer_key, hashes.SHA256())
-    )
-
-
-def _builder(
-    subject: x509.Name,
-    key: EllipticCurvePublicKey,
-    issuer: x509.Certificate | None,
-    days: float,
-    now_ms: int,
-) -> x509.CertificateBuilder:
-    """What every certificate has; the key identifiers are what strict verifiers insist on."""
-    start = datetime.fromtimestamp((now_ms - BACKDATE_MS) // 1000, timezone.utc)
-    signer_key = key if issuer is None else issuer.public_key()
-    assert isinstance(signer_key, EllipticCurvePublicKey)  # noqa: S101 - all keys here are P-256
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if issuer is None else issuer.subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key), critical=False
-        )
-    )
-
-
-def _key_usage(signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _load_certificate(path: Path) -> x509.Certificate:
-    try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise HubUnreadable(f"{path}: {error}") from error
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def key_pem(key: EllipticCurvePrivateKey) -> bytes:
-    """PKCS 8, unencrypted: the hub has to start without anyone at a keyboard."""
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
-def _ms(when: datetime) -> int:
-    return int(when.timestamp() * 1000)
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from fleet.ca import Issued
+from fleet.issuing import Issued
 from fleet.storage.schema import Certificate, Device
 
 
@@ -16,6 +16,7 @@ def remember_certificate(session: Session, device: str, issued: Issued) -> None:
             device=device,
             fingerprint=issued.fingerprint,
             serial=issued.serial,
+            issuer=issued.issuer,
             public_key_pem=issued.public_key_pem,
             not_before_ms=issued.not_before_ms,
             not_after_ms=issued.not_after_ms,

@@ -134,7 +134,7 @@ def _file(
         device=name,
         device_class=device_class,
         hub_url=hub.config.api_url,
-        ca_pem=Authority(hub.directory / "ca").root_pem(),
+        ca_pem=Authority(hub.directory / "ca").roots_pem(),
         broker_host=hub.config.broker_host,
         broker_port=hub.config.broker_port,
         root_json=root_json,

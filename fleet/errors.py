@@ -30,6 +30,14 @@ class SetupFailed(FleetError):
     """`hub init` could not finish; nothing of it remains."""
 
 
+class RotationUnderWay(FleetError):
+    """A second CA is there already, and the way to it has not ended."""
+
+
+class RotationRefused(FleetError):
+    """A step of the way to another CA cannot be taken now, or would cost devices."""
+
+
 class StorageBusy(FleetError):
     """The database could not be written in time."""
 

@@ -7,12 +7,12 @@ counted, since every row of a device's outbox comes again until it is acknowledg
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
@@ -45,9 +45,8 @@ class LinkSettings:
 
     host: str
     port: int
-    ca_file: Path
-    certificate: Path
-    key: Path
+    context: Callable[[], ssl.SSLContext]
+    """Made anew for each client: the hub's certificate, and the roots that it believes."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,12 @@ class Link:
         self._client.disconnect()
         self._client.loop_stop()
         self._connected.clear()
+
+    def renew(self) -> None:
+        """Connect anew, with the certificate and the roots of now. Not to be called at a stop."""
+        self.stop()
+        self._client = self._make_client()
+        self.start()
 
     def wake(self) -> None:
         """Something new may be owed to the broker."""
@@ -172,11 +177,7 @@ class Link:
         client = Client(
             CallbackAPIVersion.VERSION2, client_id=HUB_USER, protocol=MQTTProtocolVersion.MQTTv5
         )
-        client.tls_set(
-            ca_certs=str(self._settings.ca_file),
-            certfile=str(self._settings.certificate),
-            keyfile=str(self._settings.key),
-        )
+        client.tls_set_context(self._settings.context())
         client.reconnect_delay_set(*RECONNECT_S)
         client.max_inflight_messages_set(2 * WINDOW)
         client.on_connect = self._on_connect

@@ -1,9 +1,10 @@
 """Gives an enrolled device its next certificate, for the same key, against a signature by that key.
 
 An expired leaf is no hindrance for a year, a revoked one is for ever. While the newest certificate
-has more than a third of its life left, that very one is given again: so a repeated or replayed
-request yields nothing new, and a lost reply costs nothing. Who holds the key decides, not the clock
-of the device: a request of another time is answered with the hub's.
+has more than a third of its life left, and is of the CA that issues now, that very one is given
+again: so a repeated or replayed request yields nothing new, and a lost reply costs nothing. Who
+holds the key decides, not the clock of the device: a request of another time is answered with the
+hub's.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from sqlalchemy.orm import Session
 
 from contract.errors import BadSignature
 from contract.renewal import RenewalReply, RenewalRequest, SignedRenewal
-from fleet.ca import DAY_MS, Authority, public_key_pem
+from fleet.ca import DAY_MS, Authority
 from fleet.certificates import remember_certificate
 from fleet.csr import csr_key
 from fleet.errors import ClockDiffers, RenewalRefused
+from fleet.issuing import public_key_pem
 from fleet.storage.database import Storage
 from fleet.storage.schema import Certificate, Device
 
@@ -39,24 +41,27 @@ def renew(
     except BadSignature as error:
         raise RenewalRefused(str(error)) from error
     with storage.session() as session:
-        newest = _newest(session, request.device, public_key_pem(key), now_ms)
+        issuer = authority.signer().fingerprint
+        newest = _newest(session, request.device, public_key_pem(key), issuer, now_ms)
         _check_time(session.get_one(Device, request.device), request, now_ms)
         chain = newest.chain_pem
-        if chain is None or _is_due(newest, now_ms):
+        if chain is None or _is_due(newest, now_ms) or newest.issuer not in (None, issuer):
+            # One that names none is of the only CA that there was, and is still.
             issued = authority.issue_device(request.device, key, now_ms)
             chain = issued.chain_pem
             remember_certificate(session, request.device, issued)
     return RenewalReply(device=request.device, nonce=request.nonce, certificate_pem=chain)
 
 
-def _newest(session: Session, device: str, key_pem: str, now_ms: int) -> Certificate:
+def _newest(session: Session, device: str, key_pem: str, issuer: str, now_ms: int) -> Certificate:
     """The device's newest certificate for this key; raises `RenewalRefused` where there is none."""
     found = session.scalars(
         select(Certificate)
         .join(Device, Device.name == Certificate.device)
         .where(Device.name == device, Device.status == "enrolled")
         .where(Certificate.public_key_pem == key_pem, Certificate.revoked_at_ms.is_(None))
-        .order_by(Certificate.not_after_ms.desc())
+        # Two of one second, when the CA changed just then.
+        .order_by(Certificate.not_after_ms.desc(), (Certificate.issuer == issuer).desc())
         .limit(1)
     ).one_or_none()
     if found is None:

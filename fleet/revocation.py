@@ -1,15 +1,17 @@
-"""Keeps revoked devices out of the broker: the list that it reads, and the sessions that are on.
+"""Keeps revoked devices out of the broker: the lists that it reads, and the sessions that are on.
 
-The list is written anew when a device is revoked and once a day, long before it ends. Whether the
-broker heeds it is not assumed but tried, with a certificate that is on every list (the witness).
-Only then is the session of a revoked device ended, so that it cannot come back.
+There is one list for each intermediate, all in one file. They are written anew when a device is
+revoked and once a day, long before they end. Whether the broker heeds them is not assumed but
+tried, with a certificate of each intermediate that is always on its list (the witness). Only then
+is the session of a revoked device ended, so that it cannot come back.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from cryptography import x509
@@ -18,15 +20,15 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from fleet.broker_files import revocation_file
-from fleet.ca import DAY_MS, Authority, key_pem
-from fleet.crl import RevocationList, crl_pem, read_crl
+from fleet.ca import DAY_MS, DEVICE_DAYS, WITNESS, Authority
+from fleet.crl import RevocationList, crl_pem, issuer_of, read_lists
 from fleet.files import write_whole
+from fleet.issuing import Signer
 from fleet.ports import HubServices
 from fleet.storage.schema import Certificate, Device
 from fleet.takeover import Broker, TakeoverFailed, end_session, is_refused
 
 _LOG = logging.getLogger(__name__)
-WITNESS = "hub-witness"
 STANDING_FILE = "revocation.json"
 LOOK_S = 1.0
 TRY_EVERY_MS = 60_000
@@ -34,6 +36,14 @@ TRY_EVERY_MS = 60_000
 BATCH = 100
 ENFORCED_WITHIN = 5
 """Looks in a row at whether the broker has read the new list."""
+
+
+class Revoked(NamedTuple):
+    """A certificate that is good no longer."""
+
+    serial: str
+    at_ms: int
+    issuer: str | None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -45,33 +55,51 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def refresh_list(hub: HubServices, now_ms: int) -> bool:
-    """Write the list when it lacks somebody or is a day old; whether it was written."""
+    """Write the lists when they lack somebody or are a day old; whether they were written."""
     path = revocation_file(hub.directory)
     authority = Authority(hub.directory / "ca")
+    signers = authority.signers()
     with hub.storage.reading() as session:
         revoked = _revoked(session, now_ms)
-    wanted = {serial for serial, _ in revoked} | {_witness_serial(authority)}
-    if _is_good(present_list(path), wanted, now_ms):
+    wanted = {
+        issuer_of(signer): {serial for serial, _ in _by(signer, signers, revoked)}
+        | {_witness_serial(authority, number)}
+        for number, signer in enumerate(signers)
+    }
+    if _are_good(present_lists(path), wanted, now_ms):
         return False
-    key = generate_private_key(SECP256R1())
-    witness = authority.issue_device(WITNESS, key.public_key(), now_ms)
-    certificate, key_file = authority.pair("witness")
-    data = crl_pem(authority.signer(), [*revoked, (witness.serial, now_ms)], now_ms)
-    write_whole(key_file, key_pem(key))
-    write_whole(certificate, witness.chain_pem.encode())
-    write_whole(
-        path, data
-    )  # last: without it, the witness is not on the list, and all is done again
+    lists, witnesses = [], []
+    for signer in signers:
+        key = generate_private_key(SECP256R1())
+        witness = authority.issue_client(signer, WITNESS, key.public_key(), DEVICE_DAYS, now_ms)
+        mine = [*_by(signer, signers, revoked), (witness.serial, now_ms)]
+        lists.append(crl_pem(signer, mine, now_ms))
+        witnesses.append((witness, key))
+    for number, (witness, key) in enumerate(witnesses):
+        authority.keep_pair(witness_name(number), witness, key)
+    # Last: without it, the witnesses are not on the lists, and all is done again.
+    write_whole(path, b"".join(lists))
     return True
 
 
-def present_list(path: Path) -> RevocationList | None:
-    """None where there is none that can be read: then it is to be written."""
+def present_lists(path: Path) -> dict[str, RevocationList]:
+    """Empty where there are none that can be read: then they are to be written."""
     try:
-        return read_crl(path.read_bytes())
+        return read_lists(path.read_bytes())
     except (OSError, ValueError) as error:
         _LOG.warning("%s: %s", path, error)
-        return None
+        return {}
+
+
+def covers(hub: Path, authority: Authority) -> bool:
+    """Whether there is a list for every intermediate: a broker refuses whom none speaks for."""
+    present = present_lists(revocation_file(hub))
+    return all(issuer_of(signer) in present for signer in authority.signers())
+
+
+def witness_name(number: int) -> str:
+    """Of the certificate that is on the list of the first, or of the next, intermediate."""
+    return "witness" if number == 0 else f"witness-{number + 1}"
 
 
 def owed_takeovers(session: Session) -> dict[str, int]:
@@ -86,7 +114,8 @@ def owed_takeovers(session: Session) -> dict[str, int]:
 
 def standing(hub: HubServices, session: Session) -> dict[str, object]:
     """For `GET /status`."""
-    found = present_list(revocation_file(hub.directory))
+    found = present_lists(revocation_file(hub.directory))
+    whole = found and covers(hub.directory, Authority(hub.directory / "ca"))
     oldest = session.scalar(select(func.min(Device.takeover_since_ms)))
     try:
         data = (hub.directory / "run" / STANDING_FILE).read_bytes()
@@ -94,8 +123,8 @@ def standing(hub: HubServices, session: Session) -> dict[str, object]:
     except (OSError, msgspec.MsgspecError):
         said = None
     return {
-        "ends_ms": found.ends_ms if found is not None else None,
-        "revoked": max(0, len(found.serials) - 1) if found is not None else 0,
+        "ends_ms": min(each.ends_ms for each in found.values()) if whole else None,
+        "revoked": sum(max(0, len(each.serials) - 1) for each in found.values()),
         "enforced": said.enforced if said is not None else None,
         "checked_at_ms": said.checked_at_ms if said is not None else None,
         "sessions_since_ms": oldest,
@@ -118,6 +147,10 @@ class Revocation:
         self._reload = reload
         self._wait = wait
         self._authority = Authority(hub.directory / "ca")
+        self._next_ms = 0
+
+    def soon(self) -> None:
+        """Look at the lists at the next step: there is another intermediate, or one less."""
         self._next_ms = 0
 
     def step(self) -> None:
@@ -163,7 +196,14 @@ class Revocation:
         _LOG.info("the broker holds no session of %s's former certificate", name)
 
     def _is_enforced(self, looks: int) -> bool | None:
-        certificate, key = self._authority.pair("witness")
+        found = [
+            self._is_refused(witness_name(number), looks)
+            for number in range(len(self._authority.signers()))
+        ]
+        return None if None in found else all(found)
+
+    def _is_refused(self, witness: str, looks: int) -> bool | None:
+        certificate, key = self._authority.pair(witness)
         try:
             for _ in range(looks):
                 if is_refused(
@@ -177,27 +217,43 @@ class Revocation:
         return False
 
 
-def _is_good(present: RevocationList | None, wanted: set[str], now_ms: int) -> bool:
-    """Young, and nobody is missing. One of the future: the clock was put right since."""
-    if present is None or not wanted <= present.serials:
-        return False
-    return present.made_ms <= now_ms < present.made_ms + DAY_MS
+def _are_good(
+    present: Mapping[str, RevocationList], wanted: Mapping[str, set[str]], now_ms: int
+) -> bool:
+    """One for each intermediate and no other, young, and nobody is missing.
+
+    One of the future: the clock was put right since.
+    """
+    return present.keys() == wanted.keys() and all(
+        serials <= present[issuer].serials
+        and present[issuer].made_ms <= now_ms < present[issuer].made_ms + DAY_MS
+        for issuer, serials in wanted.items()
+    )
 
 
-def _witness_serial(authority: Authority) -> str:
+def _witness_serial(authority: Authority, number: int) -> str:
     """Empty where there is none yet: no list has that."""
+    path = authority.pair(witness_name(number))[0]
     try:
-        certificate = x509.load_pem_x509_certificate(authority.pair("witness")[0].read_bytes())
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
         return ""
     return f"{certificate.serial_number:x}"
 
 
-def _revoked(session: Session, now_ms: int) -> list[tuple[str, int]]:
+def _by(
+    signer: Signer, signers: Sequence[Signer], revoked: Sequence[Revoked]
+) -> list[tuple[str, int]]:
+    """The (serial, since) of one intermediate's. Those that name none are the first one's."""
+    names = {signer.fingerprint} | ({None} if signer is signers[0] else set())
+    return [(row.serial, row.at_ms) for row in revoked if row.issuer in names]
+
+
+def _revoked(session: Session, now_ms: int) -> list[Revoked]:
     """Those that have not ended yet, by a day at least: the others are refused for their age."""
     rows = session.execute(
-        select(Certificate.serial, Certificate.revoked_at_ms)
+        select(Certificate.serial, Certificate.revoked_at_ms, Certificate.issuer)
         .where(Certificate.revoked_at_ms.is_not(None))
         .where(Certificate.not_after_ms > now_ms - DAY_MS)
     )
-    return [(serial, at_ms) for serial, at_ms in rows if at_ms is not None]
+    return [Revoked(serial, at_ms, by) for serial, at_ms, by in rows if at_ms is not None]

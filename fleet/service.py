@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -73,6 +74,7 @@ def serve(directory: Path, *, external_broker: bool = False) -> None:
             _uvicorn_config(directory, hub.services),
             lambda: _say_ready(ready, config, settings),
             _feeder(settings, workers),
+            ApiCertificate(directory),
         )
         try:
             with _stops_on_signals(server):
@@ -82,15 +84,52 @@ def serve(directory: Path, *, external_broker: bool = False) -> None:
             notify(settings.notify_socket, "STOPPING=1")
 
 
+class ApiCertificate:
+    """Has the API show its certificate of now; only new connections see it, and none is dropped.
+
+    On the thread that makes the connections: OpenSSL guards a context's certificate with no lock.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._certificate, self._key = Authority(directory / "ca").pair("api")
+        self._loaded = self._read()
+
+    def refresh(self, context: ssl.SSLContext) -> None:
+        """Take up a certificate that was written since."""
+        present = self._read()
+        if present == self._loaded:
+            return
+        try:
+            # First elsewhere: one that does not fit its key would leave the API without any.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
+            context.load_cert_chain(self._certificate, self._key)
+        except (OSError, ValueError) as error:
+            _LOG.warning("the API's new certificate cannot be used yet: %s", error)
+            return
+        self._loaded = present
+        _LOG.info("the API shows a new certificate")
+
+    def _read(self) -> bytes:
+        try:
+            return self._certificate.read_bytes()
+        except OSError:
+            return b""
+
+
 class ApiServer(uvicorn.Server):
     """uvicorn that says when it is ready, feeds the watchdog, and leaves signals to `serve`."""
 
     def __init__(
-        self, config: uvicorn.Config, ready: Callable[[], None], feed: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None],
+        feed: Callable[[], None],
+        certificate: ApiCertificate,
     ) -> None:
         super().__init__(config)
         self._ready = ready
         self._feed = feed
+        self._certificate = certificate
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn once it is about to serve."""
@@ -101,6 +140,8 @@ class ApiServer(uvicorn.Server):
         """Called by uvicorn ten times a second: the main thread lives."""
         if counter % 10 == 0:
             self._feed()
+            if self.config.ssl is not None:
+                self._certificate.refresh(self.config.ssl)
         return await super().on_tick(counter)
 
     @contextlib.contextmanager

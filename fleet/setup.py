@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from fleet.errors import BucketUnusable, FleetError, HubExists, SetupFailed
 from fleet.files import write_whole
 from fleet.settings import BucketKeys
 from fleet.storage.database import open_storage
+from fleet.succession import Succession
 from fleet.tokens import new_token
 from fleet.trust.repository import Repository
 
@@ -84,7 +86,7 @@ def init_hub(
         directory=directory,
         config=config,
         token=token,
-        ca_pem=Authority(directory / "ca").root_pem(),
+        ca_pem=Authority(directory / "ca").roots_pem(),
         hub_keys=directory / HUB_KEYS_FILE,
     )
 
@@ -115,6 +117,22 @@ def use_bucket(
         try_bucket(Bucket(bucket, find_keys(bucket, environment)))
     changed = msgspec.structs.replace(config, bucket=bucket)
     write_whole(directory / CONFIG_FILE, encode_config(changed))
+
+
+@contextmanager
+def succession_at(directory: Path) -> Iterator[Succession]:
+    """The CA of the hub at `directory`, for the command line, beside a running hub or without.
+
+    Raises `HubNotFound`, or a storage error.
+    """
+    read_config(directory)
+    authority = Authority(directory / "ca")
+    storage = open_storage(database_url(directory))
+    try:
+        repository = Repository(directory / "tuf", own_root=authority.root_pem)
+        yield Succession(authority, repository, storage)
+    finally:
+        storage.close()
 
 
 def database_url(directory: Path) -> str:

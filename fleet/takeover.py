@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from fleet.ca import Authority, key_pem
+from fleet.ca import Authority
+from fleet.issuing import key_pem
 
 WAIT_S = 5.0
 REFUSAL_WAIT_S = 1.0
@@ -70,7 +71,7 @@ def is_refused(broker: Broker, authority: Authority, certificate: bytes, key: by
 @contextlib.contextmanager
 def _context(authority: Authority, certificate: bytes, key: bytes) -> Iterator[ssl.SSLContext]:
     """OpenSSL takes certificates from files alone: these are private, and gone afterwards."""
-    context = ssl.create_default_context(cafile=str(authority.root_file))
+    context = ssl.create_default_context(cadata=authority.roots_pem())
     with tempfile.TemporaryDirectory(prefix="outrider-") as folder:
         for name, data in (("crt", certificate), ("key", key)):
             (Path(folder) / name).touch(mode=0o600)

@@ -6,7 +6,17 @@ from threading import BoundedSemaphore
 
 from fastapi import APIRouter, FastAPI
 
-from fleet.api import approvals, blobs, devices, history, identity, releases, rollouts, status
+from fleet.api import (
+    approvals,
+    authority,
+    blobs,
+    devices,
+    history,
+    identity,
+    releases,
+    rollouts,
+    status,
+)
 from fleet.api.errors import add_handlers
 from fleet.api.limits import BoundedBodies, RateLimit
 from fleet.api.uploads import MAX_BUNDLE_BYTES, MAX_TRUST_BYTES, clear_uploads
@@ -32,7 +42,8 @@ def create_app(hub: HubServices) -> FastAPI:
     app.state.blob_requests = RateLimit(*blobs.REQUESTS_A_MINUTE, hub.clock)
     app.state.blob_streams = BoundedSemaphore(blobs.MAX_STREAMS)
     api = APIRouter(prefix=PREFIX)
-    for room in (releases, devices, rollouts, history, status, approvals, identity, blobs):
+    rooms = (releases, devices, rollouts, history, status, authority, approvals, identity, blobs)
+    for room in rooms:
         api.include_router(room.router)
     api.add_api_route("/healthz", healthz, methods=["GET"], tags=["status"])
     app.include_router(api)

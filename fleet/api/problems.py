@@ -22,6 +22,7 @@ def problems(status: Mapping[str, Any]) -> list[str]:
     return [
         *_broker(status),
         *_revocation(status),
+        *_authority(status),
         *_trust(status),
         *_rollouts(status),
         *_devices(status),
@@ -60,6 +61,18 @@ def _revocation(status: Mapping[str, Any]) -> list[str]:
             "the broker still holds a session of a device that was revoked: see the hub's log"
         )
     return found
+
+
+def _authority(status: Mapping[str, Any]) -> list[str]:
+    ca = status["ca"]
+    if ca["stage"] is not None:
+        return [f"the way to another CA is under way ({ca['stage']}). Next: {ca['next']}"]
+    if ca["former_believed"]:
+        return [
+            "the broker still lets in whom the former CA certifies: restart it"
+            " (`systemctl restart outrider-broker`)"
+        ]
+    return []
 
 
 def _trust(status: Mapping[str, Any]) -> list[str]:

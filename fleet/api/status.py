@@ -15,6 +15,7 @@ from contract.trust import warn_before_ms
 from fleet.api import shapes
 from fleet.api.access import Actor, Hub
 from fleet.api.problems import problems
+from fleet.ca import Authority
 from fleet.ports import HubServices
 from fleet.revocation import standing
 from fleet.rollouts.loading import open_rollouts
@@ -28,6 +29,7 @@ from fleet.storage.schema import (
     StoredEvent,
     StoredReport,
 )
+from fleet.succession import Succession
 
 router = APIRouter(tags=["status"])
 MAX_NAMED = 8
@@ -50,6 +52,9 @@ def status(hub: Hub, who: Actor) -> dict[str, Any]:
             "tuf": _tuf(hub, session, now_ms),
             "devices": _devices(session, now_ms),
             "revocation": standing(hub, session),
+            "ca": Succession(
+                Authority(hub.directory / "ca"), hub.repository, hub.storage
+            ).standing(),
             "rollouts": _rollouts(session),
             "releases": _count(session, Release.target),
             "events": _count(session, StoredEvent.id),

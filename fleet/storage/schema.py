@@ -107,6 +107,8 @@ class Certificate(Table):
     revoked_at_ms: Mapped[int | None]
     chain_pem: Mapped[str | None] = mapped_column(Text)
     """As it was given; None for one issued before hubs kept it."""
+    issuer: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of the intermediate that signed it; None: of the only one that there was."""
 
 
 class Enrolment(Table):

@@ -6,7 +6,7 @@ threads, the engine and the command line may each have one. Writers exclude each
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,12 @@ from fleet.trust import freshness, online
 from fleet.trust.acceptance import adopt, merge, require_listed
 from fleet.trust.directory import Trust, exclusive, read_fresh, read_trust
 from fleet.trust.errors import OnlineKeysDamaged, TrustForAnotherHub, TrustRefused
-from fleet.trust.verification import named_keys, require_own_root, require_this_hub
+from fleet.trust.verification import (
+    named_keys,
+    policy_roots,
+    require_own_root,
+    require_this_hub,
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,14 @@ class Repository:
     """The TUF directory `tuf/` and, beside it unless said otherwise, the folder `keys/`."""
 
     def __init__(
-        self, directory: Path, keys: Path | None = None, root_file: Path | None = None
+        self,
+        directory: Path,
+        keys: Path | None = None,
+        own_root: Callable[[], str] | None = None,
     ) -> None:
-        """`root_file`: the TLS root that the hub's servers stand under, where there are any."""
+        """`own_root`: the TLS root that the hub's servers stand under now, where there are any."""
         self.directory = directory
-        self._root_file = root_file
+        self._own_root = own_root
         self.keys = keys if keys is not None else directory.parent / "keys"
 
     def create_online_keys(self) -> list[str]:
@@ -199,6 +207,14 @@ class Repository:
         signed = {SNAPSHOT: fresh.snapshot, TIMESTAMP: fresh.timestamp} if fresh else {}
         return _versions(trust) | {role: metadata.version for role, metadata in signed.items()}
 
+    def trusted_roots(self) -> tuple[int, frozenset[str] | None]:
+        """The version of `targets` in force, and SHA-256 of each root that its `policy/ca` names;
+        None where it names none. Version 0 before the first import."""
+        trust = read_trust(self.directory)
+        if trust is None:
+            return 0, None
+        return trust.targets.signed.version, policy_roots(trust.targets.signed)
+
     def expiries(self) -> dict[str, int]:
         """Role -> expiry in UTC milliseconds; empty before the first import."""
         trust = read_trust(self.directory)
@@ -222,8 +238,8 @@ class Repository:
 
     def _require_reachable(self, trust: Trust) -> None:
         """Raises `TrustRefused` when `policy/ca` would part every device from this hub."""
-        if self._root_file is not None:
-            require_own_root(trust.targets.signed, self._root_file.read_bytes())
+        if self._own_root is not None:
+            require_own_root(trust.targets.signed, self._own_root().encode())
 
     def _promote(self, trust: Trust) -> None:
         if self.new_keys_wait():

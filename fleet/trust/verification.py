@@ -22,7 +22,7 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization import DeserializationError
 
-from contract.authorities import names_root, read_ca_policy
+from contract.authorities import names_root, read_ca_policy, root_names
 from contract.errors import ContractError
 from contract.targets import (
     CA_TARGET,
@@ -160,6 +160,13 @@ def require_own_root(targets: Targets, root_pem: bytes) -> None:
             f"{CA_TARGET} does not name the root of this hub, so every device would leave it: run"
             " `outrider keys ca` with this hub's root.crt too"
         )
+
+
+def policy_roots(targets: Targets) -> frozenset[str] | None:
+    """SHA-256 of each root that `policy/ca` lets devices trust; None where it names none."""
+    if CA_TARGET not in targets.targets:
+        return None
+    return frozenset(root_names(read_ca_policy(targets.targets[CA_TARGET].custom)))
 
 
 def _parse(kind: type[S], name: str, data: bytes) -> Metadata[S]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from outrider import __version__
+from outrider.commands import authority as _authority  # noqa: F401 - adds its verbs to `hub`
 from outrider.commands import enrolment as _enrolment  # noqa: F401 - adds its verbs to `device`
 from outrider.commands.agent import agent
 from outrider.commands.bench import bench

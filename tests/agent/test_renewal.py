@@ -23,8 +23,11 @@ from fleet.ca import DAY_MS, Authority
 from fleet.certificates import remember_certificate
 from fleet.devices import add_device, remove_device
 from fleet.ports import HubServices
+from fleet.rotation import Step
+from fleet.setup import succession_at
 from fleet.storage.schema import Certificate
 from tests.agent.daemon import Daemon, eventually
+from tests.fleet.authorities import make
 from tests.fleet.conftest import hub_directory, hub_template
 from tests.fleet.harness import HubDirectory, over_https, until
 from tests.mosquitto import Authority as OtherAuthority
@@ -230,6 +233,53 @@ def test_a_fleet_that_got_its_power_back_does_not_ask_at_once() -> None:
     it.tick(300.0, 1_000, connected=False)
     it.stop()
     assert asker.asked == 1
+
+
+def test_the_hub_s_word_makes_it_due_until_the_hub_has_answered() -> None:
+    asker, posted = Fixed(Life(0, 90 * DAY_MS)), list[Renewed]()
+    it = renewal(asker, posted)
+    it.ask()
+    it.tick(1.0, 0, connected=True)
+    it.stop()
+    assert asker.asked == 1
+    it.renewed(posted[-1], 1.0)
+    it.tick(2.0, 0, connected=True)
+    assert asker.asked == 1, "it failed, and tries again later"
+    it.tick(100.0, 0, connected=True)
+    it.stop()
+    assert asker.asked == 2
+    it.renewed(Renewed(newer=False), 100.0)
+    it.tick(100_000.0, 0, connected=True)
+    assert asker.asked == 2
+
+
+def test_a_certificate_of_the_next_ca_is_taken_though_it_ends_no_later(
+    world: World, hub_directory: HubDirectory
+) -> None:
+    """Enrolled in the very second of the switch."""
+    make(hub_directory)
+    before = world.certificate()
+    roots = Authority(world.hub.directory / "ca").roots_pem()
+    (world.state / "identity" / "ca.pem").write_text(roots)
+    with succession_at(world.hub.directory) as succession:
+        succession.take(Step.SWITCH, world.now[0])
+    assert world.asker().renew()
+    assert lifetime(world.certificate().decode()) == lifetime(before.decode())
+    assert world.certificate() != before
+    assert not world.asker().renew(), "and then it is there"
+
+
+def test_one_of_a_root_that_this_device_does_not_know_is_refused(
+    world: World, hub_directory: HubDirectory
+) -> None:
+    """It hears the hub over the bridge, but believes what policy/ca says alone."""
+    make(hub_directory)
+    before = world.certificate()
+    with succession_at(world.hub.directory) as succession:
+        succession.take(Step.SWITCH, world.now[0])
+    with pytest.raises(Untrusted, match="does not lead to a CA"):
+        world.asker().renew()
+    assert world.certificate() == before
 
 
 def outdated(hub: HubServices, state: Path) -> None:

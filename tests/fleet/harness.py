@@ -114,7 +114,7 @@ def services(hub: Path, storage: Storage, clock: Callable[[], int]) -> HubServic
         directory=hub,
         config=read_config(hub),
         storage=storage,
-        repository=Repository(hub / "tuf", root_file=hub / "ca" / "root.crt"),
+        repository=Repository(hub / "tuf", own_root=Authority(hub / "ca").root_pem),
         blobs=BlobStore(hub / "blobs"),
         link=SilentLink(),
         clock=clock,

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from contract.enrolment import EnrolmentFile, check_mac, reply_mac, request_mac
-from fleet.ca import DEVICE_DAYS, public_key_pem
+from fleet.ca import DEVICE_DAYS
 from fleet.devices import add_device, remove_device
 from fleet.enrolment import LIFETIME_MS, MAX_ATTEMPTS
 from fleet.errors import EnrolmentRefused
+from fleet.issuing import public_key_pem
 from fleet.ports import HubServices
 from fleet.storage.schema import Certificate, Device, Enrolment
 from tests.fleet.harness import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
-from pathlib import Path
 
 import pytest
 from paho.mqtt.client import MQTTMessage
@@ -26,9 +26,13 @@ from tests.fleet.harness import Device, enrolled
 def make_link(hub: HubServices) -> Link:
     """A link that was never started: what comes in is put there by the test."""
     certificate, key = Authority(hub.directory / "ca").pair("hub")
-    settings = LinkSettings(
-        "127.0.0.1", 1, hub.directory / "ca" / "root.crt", Path(certificate), Path(key)
-    )
+
+    def context() -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=hub.directory / "ca" / "root.crt")
+        made.load_cert_chain(certificate, key)
+        return made
+
+    settings = LinkSettings("127.0.0.1", 1, context)
     return Link(settings, threading.Event(), lambda: 0)
 
 

@@ -18,7 +18,10 @@ from fleet.devices import remove_device
 from fleet.errors import ClockDiffers, CsrRefused, RenewalRefused
 from fleet.ports import HubServices
 from fleet.renewal import GRACE_MS, WINDOW_MS, renew
+from fleet.rotation import Step
+from fleet.setup import succession_at
 from fleet.storage.schema import Certificate, Device
+from tests.fleet.authorities import make
 from tests.fleet.harness import Device as Voice
 from tests.fleet.harness import HubDirectory, csr_pem, enrolled, renewal
 
@@ -72,6 +75,23 @@ def test_before_that_the_very_same_certificate_is_given_again(later: Later) -> N
     later.days(59)
     assert later.ask().certificate_pem == later.device.chain_pem
     assert later.issued() == 1
+
+
+def test_one_of_another_ca_than_issues_now_is_renewed_at_once_and_but_once(
+    later: Later, hub_directory: HubDirectory
+) -> None:
+    authority = Authority(later.hub.directory / "ca")
+    assert later.ask().certificate_pem == later.device.chain_pem
+    make(hub_directory)
+    assert later.ask().certificate_pem == later.device.chain_pem
+    with succession_at(later.hub.directory) as succession:
+        succession.take(Step.SWITCH, later.now[0])
+        renewed = later.ask().certificate_pem
+        assert leaf(renewed).issuer == authority.signer().certificate.subject
+        assert later.ask().certificate_pem == renewed
+        succession.take(Step.UNDO, later.now[0])
+        later.days(1)
+        assert leaf(later.ask().certificate_pem).issuer == leaf(later.device.chain_pem).issuer
 
 
 def test_a_device_that_was_off_for_months_comes_back(later: Later) -> None:

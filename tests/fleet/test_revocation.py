@@ -16,15 +16,19 @@ from fleet.api.problems import REVOCATION_LOW_MS
 from fleet.assembly import RunningHub, run_hub, system_clock
 from fleet.broker import BrokerChild, write_broker_files
 from fleet.broker_files import BrokerFiles, revocation_file
-from fleet.ca import DAY_MS, Authority, key_pem
+from fleet.ca import DAY_MS, Authority
 from fleet.config import read_config
-from fleet.crl import CRL_DAYS, crl_pem, read_crl
+from fleet.crl import CRL_DAYS, crl_pem, issuer_of, read_crl, read_lists
 from fleet.devices import remove_device
 from fleet.files import write_whole
+from fleet.issuing import key_pem
 from fleet.ports import HubServices
-from fleet.revocation import STANDING_FILE, Revocation, refresh_list, standing
+from fleet.revocation import STANDING_FILE, Revocation, covers, refresh_list, standing
+from fleet.rotation import Step
+from fleet.setup import succession_at
 from fleet.storage.schema import Certificate, Device
 from fleet.takeover import Broker, TakeoverFailed, end_session, is_refused
+from tests.fleet.authorities import make
 from tests.fleet.harness import Device as Voice
 from tests.fleet.harness import HubDirectory, connected, enrolled, until
 from tests.mosquitto import free_port
@@ -282,3 +286,98 @@ def test_a_broker_that_others_run_is_used_by_hub_and_devices(
                 until(lambda: hub.link.status().connected)
     finally:
         child.stop()
+
+
+def take(hub: HubServices, step: Step) -> None:
+    with succession_at(hub.directory) as succession:
+        succession.take(step, system_clock(), force=True)
+
+
+def test_with_two_cas_there_is_a_list_of_each(
+    hub_directory: HubDirectory, hub: HubServices
+) -> None:
+    authority = Authority(hub.directory / "ca")
+    enrolled(hub, "cam-1")
+    refresh_list(hub, system_clock())
+    make(hub_directory)
+    assert not covers(hub.directory, authority)
+    assert says(hub)["ends_ms"] is None, "one intermediate without a list is one to worry about"
+
+    assert refresh_list(hub, system_clock())
+    assert not refresh_list(hub, system_clock())
+    take(hub, Step.SWITCH)
+    enrolled(hub, "cam-2")
+    for name in ("cam-1", "cam-2"):
+        remove_device(hub, name)
+    assert refresh_list(hub, system_clock())
+
+    old, new = (issuer_of(signer) for signer in authority.signers())
+    lists = read_lists(revocation_file(hub.directory).read_bytes())
+    assert serial(hub, "cam-1") in lists[old].serials - lists[new].serials
+    assert serial(hub, "cam-2") in lists[new].serials - lists[old].serials
+    assert says(hub)["revoked"] == 2
+    assert covers(hub.directory, authority)
+
+
+def test_one_list_of_two_that_ends_makes_both_anew(
+    hub_directory: HubDirectory, hub: HubServices
+) -> None:
+    """Each in turn: an expired one would lock out all whom that intermediate certified."""
+    make(hub_directory)
+    now_ms = system_clock()
+    signers = Authority(hub.directory / "ca").signers()
+    for aged in range(2):
+        refresh_list(hub, now_ms)
+        found = revocation_file(hub.directory).read_bytes()
+        fresh = [
+            part + b"-----END X509 CRL-----\n" for part in found.split(b"-----END X509 CRL-----\n")
+        ]
+        fresh[aged] = crl_pem(signers[aged], (), now_ms - (CRL_DAYS - 1) * DAY_MS)
+        write_whole(revocation_file(hub.directory), b"".join(fresh[:2]))
+        ends_ms = says(hub)["ends_ms"]
+        assert isinstance(ends_ms, int)
+        assert ends_ms < now_ms + 2 * DAY_MS, "the one that ends first counts"
+        assert refresh_list(hub, now_ms)
+
+
+def test_after_the_former_ca_is_gone_its_list_goes(
+    hub_directory: HubDirectory, hub: HubServices
+) -> None:
+    make(hub_directory)
+    refresh_list(hub, system_clock())
+    take(hub, Step.SWITCH)
+    take(hub, Step.FINISH)
+    assert refresh_list(hub, system_clock())
+    (only,) = read_lists(revocation_file(hub.directory).read_bytes())
+    assert only == issuer_of(Authority(hub.directory / "ca").signer())
+
+
+def test_a_revoked_certificate_of_either_ca_is_kept_out_before_and_after_the_switch(
+    hub_directory: HubDirectory, running: RunningHub
+) -> None:
+    hub = running.services
+    first, good = enrolled(hub, "cam-1"), enrolled(hub, "cam-2")
+    remove_device(hub, "cam-1")
+    until(lambda: kept_out(hub, first))
+    make(hub_directory)
+    until(lambda: covers(hub.directory, Authority(hub.directory / "ca")))
+    assert kept_out(hub, first)
+    take(hub, Step.SWITCH)
+    second, also_good = enrolled(hub, "cam-3"), enrolled(hub, "cam-4")
+    until(lambda: not kept_out(hub, also_good))
+    remove_device(hub, "cam-3")
+    until(lambda: kept_out(hub, second))
+    assert kept_out(hub, first)
+    assert not kept_out(hub, good)
+    until(lambda: says(hub)["sessions_since_ms"] is None)
+    assert says(hub)["enforced"] is True
+
+
+@pytest.mark.parametrize("data", [b"", b"no list", b"-----BEGIN X509 CRL-----\nAAAA\n"])
+def test_a_file_with_anything_but_whole_lists_is_refused(hub: HubServices, data: bytes) -> None:
+    signer = Authority(hub.directory / "ca").signer()
+    good = crl_pem(signer, (), system_clock())
+    assert list(read_lists(good)) == [issuer_of(signer)]
+    for spoiled in (data, good + data + b"x", good + good[:-30]):
+        with pytest.raises(ValueError, match=r"."):
+            read_lists(spoiled)

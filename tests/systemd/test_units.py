@@ -13,7 +13,7 @@ from agent.identity import DIRECTORY, RECORD
 from agent.serving import server
 from agent.serving.settings import ServingSettings
 from agent.settings import STATE_DIR
-from fleet.broker_files import revocation_file
+from fleet.broker_files import REVOKED, SERVER, TRUSTED, revocation_file
 from fleet.config import CONFIG_FILE
 from tests.systemd.units import DEVICE_UNITS, FOLDER, UNITS, Unit, read_unit, seconds
 
@@ -43,10 +43,12 @@ def test_there_are_no_other_units() -> None:
     assert found == sorted([*UNITS, "outrider-broker-reload"])
 
 
-def test_the_broker_is_reloaded_when_the_hub_writes_the_revocation_list() -> None:
+def test_the_broker_is_reloaded_when_the_hub_writes_what_it_reads() -> None:
     path = Unit("path", (FOLDER / "outrider-broker-reload.path").read_text(encoding="utf-8"))
     state = Path("/var/lib/outrider-hub")
-    assert path.all("Path", "PathChanged") == [str(revocation_file(state))]
+    broker = revocation_file(state).parent
+    read = [str(broker / name) for name in (REVOKED, TRUSTED, SERVER)]
+    assert path.all("Path", "PathChanged") == read
     assert path.one("Path", "Unit") == "outrider-broker-reload.service"
     assert path.one("Install", "WantedBy") == "outrider-broker.service"
     reload = read_unit("outrider-broker-reload")
@@ -186,5 +188,5 @@ def test_the_broker_sees_its_own_files_of_the_hub_and_no_key_besides() -> None:
     broker = read_unit("outrider-broker")
     assert broker.one("Service", "TemporaryFileSystem") == "/var/lib/outrider-hub:ro"
     seen = [Path(path) for path in broker.all("Service", "BindReadOnlyPaths")]
-    assert {path.name for path in seen} == {"mosquitto", "trusted.crt", "broker.crt", "broker.key"}
+    assert seen == [Path("/var/lib/outrider-hub/mosquitto")]
     assert broker.all("Service", "StateDirectory") == []

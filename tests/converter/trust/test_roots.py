@@ -118,7 +118,7 @@ def test_roots_stay_when_other_things_change(world: World, old: Authority) -> No
 def test_a_hub_refuses_a_policy_that_would_part_every_device_from_it(
     world: World, old: Authority, new: Authority
 ) -> None:
-    hub = Repository(world.directory / "hub" / "tuf", root_file=old.path)
+    hub = Repository(world.directory / "hub" / "tuf", own_root=lambda: old.pem)
     trust(world, new)
 
     with pytest.raises(TrustRefused, match="root of this hub"):

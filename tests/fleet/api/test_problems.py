@@ -25,12 +25,14 @@ REVOCATION: dict[str, Any] = {
     "checked_at_ms": NOW,
     "sessions_since_ms": None,
 }
+CA: dict[str, Any] = {"stage": None, "next": "", "former_believed": False}
 WELL: dict[str, Any] = {
     "at_ms": NOW,
     "broker": {"connected": True},
     "storage": {"free_bytes": 10 * LOW_DISK_BYTES},
     "tuf": TUF,
     "revocation": REVOCATION,
+    "ca": CA,
     "rollouts": {"open": []},
     "devices": {"enrolled": 3, "silent": 0, "on_hold": 0, "ahead": 0},
     "rejected": [],
@@ -51,6 +53,8 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
         ({"revocation": REVOCATION | {"ends_ms": NOW + 9 * DAY_MS}}, "certificates ends on 2027"),
         ({"revocation": REVOCATION | {"enforced": False}}, "systemctl reload outrider-broker"),
         ({"revocation": REVOCATION | {"sessions_since_ms": NOW - DAY_MS}}, "still holds a session"),
+        ({"ca": CA | {"stage": "made", "next": "do it"}}, "under way (made). Next: do it"),
+        ({"ca": CA | {"former_believed": True}}, "systemctl restart outrider-broker"),
         ({"tuf": TUF | {"versions": {}}}, "outrider keys init"),
         ({"tuf": TUF | {"expired": ["digits"]}}, "outrider keys renew DIR digits"),
         ({"tuf": TUF | {"soon": ["timestamp"]}}, "its log"),

@@ -1,0 +1,239 @@
+"""A running hub renews its own certificates and follows a new CA, without a restart of its own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPSConnection
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+
+from fleet.assembly import RunningHub, system_clock
+from fleet.broker import BrokerChild
+from fleet.ca import DAY_MS, Authority
+from fleet.config import read_config
+from fleet.crl import crl_pem
+from fleet.issuing import key_pem
+from fleet.ports import HubServices
+from fleet.rotation import Step
+from fleet.setup import certificate_hosts, succession_at
+from fleet.takeover import Broker, is_refused
+from tests.fleet.authorities import copied, make, name_roots
+from tests.fleet.harness import HubDirectory, connected, enrolled, until
+from tests.fleet.test_service import ready, serving
+
+
+def shown(authority: Authority, port: int) -> x509.Certificate:
+    """The certificate that a server shows to a new connection, which is believed."""
+    context = ssl.create_default_context(cadata=authority.roots_pem())
+    with (
+        socket.create_connection(("localhost", port), 5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        data = secured.getpeercert(binary_form=True)
+    assert data is not None
+    return x509.load_der_x509_certificate(data)
+
+
+def age(directory: Path) -> None:
+    """The hub's own certificates are 300 days old, of 397."""
+    hosts = certificate_hosts(read_config(directory))
+    Authority(directory / "ca").issue_own(hosts, system_clock() - 300 * DAY_MS)
+
+
+def is_new(certificate: x509.Certificate) -> bool:
+    return certificate.not_valid_before_utc.timestamp() * 1000 > system_clock() - DAY_MS
+
+
+def take(directory: Path, step: Step) -> None:
+    with succession_at(directory) as succession:
+        succession.take(step, system_clock())
+
+
+def connection(directory: Path) -> HTTPSConnection:
+    roots = Authority(directory / "ca").roots_pem()
+    context = ssl.create_default_context(cadata=roots)
+    port = read_config(directory).api_port
+    return HTTPSConnection("localhost", port, context=context, timeout=10)
+
+
+def answers(open_connection: HTTPSConnection) -> bool:
+    open_connection.request("GET", "/api/v1/healthz")
+    answer = open_connection.getresponse()
+    return answer.status == 200 and json.loads(answer.read()) == {"status": "ok"}
+
+
+def test_api_and_broker_show_new_certificates_and_no_connection_is_dropped(
+    hub_directory: HubDirectory,
+) -> None:
+    """One that is open when the certificate changes goes on, and new ones see the new one."""
+    directory = hub_directory.hub
+    authority, config = Authority(directory / "ca"), read_config(directory)
+    with serving(directory) as process:
+        ready(directory, process)
+        kept = connection(directory)
+        assert answers(kept)
+        kept_socket = kept.sock
+        with asking_all_the_time(directory) as failures:
+            age(directory)
+            before = authority.pair("api")[0].read_bytes()
+            until(lambda: authority.pair("api")[0].read_bytes() != before)
+            newest = x509.load_pem_x509_certificate(authority.pair("api")[0].read_bytes())
+            until(lambda: shown(authority, config.api_port) == newest)
+            until(lambda: is_new(shown(authority, config.broker_port)))
+        assert failures == []
+        assert is_new(newest)
+        assert answers(kept)
+        assert kept.sock is kept_socket
+        kept.close()
+
+
+@contextmanager
+def asking_all_the_time(directory: Path) -> Iterator[list[str]]:
+    """New connections to the API, one after the other; collects what went wrong."""
+    failures: list[str] = []
+    stopped = threading.Event()
+
+    def ask() -> None:
+        while not stopped.wait(0.01):
+            one = connection(directory)
+            try:
+                if not answers(one):
+                    failures.append("another answer")
+            except OSError as error:
+                failures.append(repr(error))
+            finally:
+                one.close()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def test_the_link_connects_anew_with_the_hubs_new_certificate(running: RunningHub) -> None:
+    hub = running.services
+    before = hub.link.status()
+    until(lambda: hub.link.status().connected)
+    pid = running.broker.pid if running.broker is not None else None
+    age(hub.directory)
+
+    until(lambda: hub.link.status().connected_since_ms not in (None, before.connected_since_ms))
+
+    assert running.broker is not None
+    assert running.broker.pid == pid, "the broker was told, not started again"
+    until(lambda: hub.link.status().epoch == before.epoch)
+
+
+def test_a_device_stays_connected_through_every_stage_but_the_last(
+    running: RunningHub, hub_directory: HubDirectory, tmp_path: Path
+) -> None:
+    hub = running.services
+    device = enrolled(hub, "cam-1")
+    with connected(hub, device, tmp_path) as session:
+        until(session.client.is_connected)
+        lost: list[int] = []
+        session.client.on_disconnect = lambda *_: lost.append(1)
+        through_the_switch(hub_directory, hub)
+        assert lost == []
+
+
+def through_the_switch(hub_directory: HubDirectory, hub: HubServices) -> None:
+    """As an operator goes, waiting for the hub to find out that the broker believes."""
+    with succession_at(hub.directory) as succession:
+        succession.make("hub", system_clock())
+        name_roots(hub_directory, "root.crt", "next/root.crt")
+        until(lambda: succession.standing()["believed"])
+        assert not Authority(hub.directory / "ca").own_due(system_clock())
+        succession.take(Step.SWITCH, system_clock())
+    until(lambda: not Authority(hub.directory / "ca").own_due(system_clock()))
+    until(lambda: hub.link.status().connected)
+
+
+def refuses(hub: HubServices, by: Authority) -> bool:
+    """Whether the broker refuses a device's certificate of that CA."""
+    at = Broker("localhost", hub.config.broker_port)
+    key = generate_private_key(SECP256R1())
+    issued = by.issue_device("cam-1", key.public_key(), system_clock())
+    return is_refused(at, Authority(hub.directory / "ca"), issued.chain_pem.encode(), key_pem(key))
+
+
+def test_a_certificate_of_the_former_ca_is_refused_at_the_end(
+    running: RunningHub, hub_directory: HubDirectory
+) -> None:
+    hub = running.services
+    thief = copied(Authority(hub.directory / "ca"))
+    through_the_switch(hub_directory, hub)
+    assert not refuses(hub, thief)
+    take(hub.directory, Step.FINISH)
+    until(lambda: refuses(hub, thief))
+    assert not refuses(hub, Authority(hub.directory / "ca"))
+    until(lambda: not Authority(hub.directory / "ca").pair("former")[0].exists())
+
+
+def test_a_list_that_the_thief_makes_for_the_former_ca_does_not_bring_it_back(
+    running: RunningHub, hub_directory: HubDirectory
+) -> None:
+    """He may hold the broker's folder for a moment, but not what it believes."""
+    hub = running.services
+    thief = copied(Authority(hub.directory / "ca"))
+    through_the_switch(hub_directory, hub)
+    take(hub.directory, Step.FINISH)
+    until(lambda: refuses(hub, thief))
+    path = hub.directory / "mosquitto" / "revoked.crl"
+    path.write_bytes(path.read_bytes() + crl_pem(thief.signer(), (), system_clock()))
+    assert running.broker is not None
+    running.broker.reload()
+    assert refuses(hub, thief)
+
+
+def test_a_broker_that_does_not_read_its_files_again_is_started_again(
+    running: RunningHub, hub_directory: HubDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other versions may keep the CAs that they began with. What they believe is tried."""
+    hub, broker = running.services, running.broker
+    assert broker is not None
+    thief = copied(Authority(hub.directory / "ca"))
+    first = broker.pid
+    monkeypatch.setattr(BrokerChild, "reload", lambda _self: None)
+    monkeypatch.setattr("fleet.own_certificates.PROBE_EVERY_MS", 1_000)
+
+    through_the_switch(hub_directory, hub)
+    second = broker.pid
+    assert second not in (None, first)
+    take(hub.directory, Step.FINISH)
+
+    until(lambda: not Authority(hub.directory / "ca").pair("former")[0].exists(), 30)
+    assert refuses(hub, thief)
+    assert broker.pid != second
+
+
+def test_a_hub_that_was_off_for_a_step_takes_it_when_it_starts(
+    hub_directory: HubDirectory,
+) -> None:
+    from fleet.assembly import run_hub
+
+    directory = hub_directory.hub
+    make(hub_directory)
+    take(directory, Step.SWITCH)
+    authority = Authority(directory / "ca")
+    thief = copied(authority)
+    with run_hub(directory) as running:
+        until(lambda: running.services.link.status().connected)
+        assert not authority.own_due(system_clock())
+    take(directory, Step.FINISH)
+    (thief.directory / "rotation.json").unlink()
+    with run_hub(directory) as running:
+        until(lambda: running.services.link.status().connected)
+        assert refuses(running.services, thief)
+        until(lambda: not (directory / "ca" / "next").exists())
