@@ -1,10 +1,10 @@
 """What the link costs, beside what one would use instead. All sides in one run, on the loopback.
 
     python -m benchmarks.transport            # about four minutes on two cores
-    python -m benchmarks.transport goodput    # one part: goodput, crowd, delta or metadata
+    python -m benchmarks.transport goodput    # one part: goodput, crowd, delta, metadata or https
 
-Needs Mosquitto and its client programs (`apt-get install mosquitto mosquitto-clients`), and the
-packages of the extras `agent,converter,hub,dev`. The figures stand in docs/benchmarks.md.
+Needs Mosquitto and its client programs (`apt-get install mosquitto mosquitto-clients`), curl, and
+the packages of the extras `agent,converter,s3,dev`. The figures stand in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.deployment.fetching import Tally
-from benchmarks.link import crowd, goodput, metadata
+from benchmarks.link import crowd, goodput, https, metadata
 from benchmarks.link.delta import FAMILY, Receiver, converted, write_models
 from benchmarks.link.scene import Scene, running, weights
 from converter.trust.signing import sign_bundle
 from fleet.assembly import system_clock
 from model.archive import open_bundle
 from model.chunks import chunk_list
+from tests.s3 import s3_server
 from tests.trust.ceremony import PASSPHRASE, write_release
 
 ARTIFACT_BYTES = 48 << 20
@@ -32,18 +33,20 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: ours, what stands beside it, and the bound on their ratio."""
+    """One line of the table: ours, what stands beside it, and the bound on their ratio, if any."""
 
     what: str
     ours: str
     beside: str
     ratio: float
-    bound: float
-    at_least: bool
+    bound: float | None
+    at_least: bool = True
 
     @property
     def holds(self) -> bool:
         """Whether the ratio keeps to its bound."""
+        if self.bound is None:
+            return True
         return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
 
 
@@ -67,8 +70,8 @@ def show(rows: list[Row]) -> None:
     print("|---|---|---|---|---|---|")
     for row in rows:
         sign = ">=" if row.at_least else "<="
-        verdict = "holds" if row.holds else "BROKEN"
-        bound = f"{sign} {row.bound:g}"
+        verdict = "" if row.bound is None else "holds" if row.holds else "BROKEN"
+        bound = "" if row.bound is None else f"{sign} {row.bound:g}"
         print(f"| {row.what} | {row.ours} | {row.beside} | {row.ratio:.3g} | {bound} | {verdict} |")
 
 
@@ -197,6 +200,37 @@ def measure_metadata(folder: Path) -> list[Row]:
     ]
 
 
+def measure_https(folder: Path) -> list[Row]:
+    """The same artifact over HTTPS, from the hub and from its bucket, beside curl."""
+    with (
+        s3_server(folder / "s3") as store,
+        running(folder, lambda directory: https.use_bucket(directory, store)) as scene,
+    ):
+        artifact = published(scene)
+        key = https.enrol(scene)
+        https.wait_for_bucket(scene, key, chunk_list(read_model(scene))[1][0].digest)
+        address, size = https.address_of_all(scene, store)
+        with https.file_server(scene, store.packs()[0]) as url:
+            found = https.alternately(
+                ROUNDS,
+                hub=lambda: https.device_s(scene, artifact, key, None),
+                hub_curl=lambda: https.curl_s(url, scene.ca, size),
+                bucket=lambda: https.device_s(scene, artifact, key, store),
+                bucket_curl=lambda: https.curl_s(address, store.ca_file, size),
+            )
+    megabytes = artifact.file.length / 1e6
+    return [
+        Row(
+            f"HTTPS goodput of {megabytes:.0f} MB {what}",
+            f"{megabytes / found[side]:.0f} MB/s",
+            f"curl, one request {megabytes / found[f'{side}_curl']:.0f} MB/s",
+            found[f"{side}_curl"] / found[side],
+            None,
+        )
+        for side, what in (("hub", "from the hub"), ("bucket", "from a bucket"))
+    ]
+
+
 def _share(what: str, tally: Tally, bound: float) -> Row:
     return Row(
         what,
@@ -232,6 +266,7 @@ PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "crowd": measure_crowd,
     "delta": measure_delta,
     "metadata": measure_metadata,
+    "https": measure_https,
 }
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from agent.errors import TransportFailed
 from agent.hub_https import AnotherHub, Answer, Incoming, NotAnAddress, asking, refusal
-from agent.link.https_plan import HttpsPlan, StorePatience, Stretch, stretches
+from agent.link.https_plan import MAX_STORE_FAILURES, HttpsPlan, StorePatience, Stretch, stretches
 from agent.link.rate import TokenBucket
 from agent.object_store import ObjectStoreFailed, StoredObject, StoreTrust, opened
 from agent.ports import BlobRef
@@ -74,6 +74,11 @@ class HttpsBlobSource:
         self._patience = StorePatience()
         self._placed = False
         """Whether the hub's last answer was of places."""
+
+    def leave_store_alone(self) -> None:
+        """As after failures: for a while the hub gives every blob itself."""
+        for _ in range(MAX_STORE_FAILURES):
+            self._patience.failed(self._monotonic())
 
     def fetch(
         self,

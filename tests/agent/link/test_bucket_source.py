@@ -144,8 +144,7 @@ def test_what_is_on_the_disk_already_is_not_read(shelved: Shop) -> None:
 
 def test_a_device_that_does_not_ask_for_places_is_served_by_the_hub(shelved: Shop) -> None:
     source = shelved.source()
-    for _ in range(2):
-        source._patience.failed(0.0)
+    source.leave_store_alone()
     assert shelved.world.fetch(source) == contents(shelved.world)
     assert shelved.wire.addresses == 0
 
