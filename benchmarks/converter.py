@@ -34,7 +34,7 @@ from converter.samples import Samples
 from converter.sessions import Runner, quiet
 from model.archive import open_bundle
 
-ROUNDS = 5
+ROUNDS = 9
 LATENCY_ROUNDS = 5
 
 

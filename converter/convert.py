@@ -25,7 +25,7 @@ from converter.frontends.loading import Opened, open_model
 from converter.frontends.onnx2tf import to_tflite
 from converter.frontends.sources import SourceOptions
 from converter.given_measurements import read_given
-from converter.int8 import Int8Workshop, load
+from converter.int8 import Int8Workshop
 from converter.latency import Latency
 from converter.onnx_int8 import Progress, int8_artifact, part, quantise_to_the_gate
 from converter.outputs import output_specs
@@ -94,12 +94,11 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
             work,
             part(tell, "quantise", 0.2, 0.4),
             integer_io=request.integer_io,
+            searching=request.search,
         )
-        int8, measured = quantise_to_the_gate(
-            request, workshop, float_runner, source.inputs, data, tell
-        )
+        found = quantise_to_the_gate(request, workshop, float_runner, source.inputs, data, tell)
     tell("time", 0.75)
-    int8_runner = load(int8, source.inputs, source.batch)
+    int8, int8_runner, measured = found.model, found.runner, found.measured
     float32 = Timed(float_runner, source.data)
     latency = stopwatch.time(INT8, Timed(int8_runner, int8.data), float32, data.evaluation)
     if opened.sources.small and latency.p50_ms > latency.p50_ms_float32:

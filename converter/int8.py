@@ -54,7 +54,8 @@ class Int8Model:
 class Int8Workshop:
     """Makes int8 models of one canonical float model; `work` is for files. Calibrates at once.
 
-    `integer_io`: inputs and outputs are uint8 as well.
+    `integer_io`: inputs and outputs are uint8 as well. `searching`: candidates are tried beyond
+    the plain model, which needs minimum and maximum only.
     """
 
     def __init__(
@@ -66,16 +67,18 @@ class Int8Workshop:
         told: Told,
         *,
         integer_io: bool = False,
+        searching: bool = True,
     ) -> None:
+        self._searching = searching
         self._work, self._batch, self._integer_io = work, batch, integer_io
         fit, held = split(len(calibration))
         self._held = calibration.take(held if len(held) else fit)
         self._model = model
-        self._forms = Forms(model, calibration, batch, told)
+        self._forms = Forms(model, calibration, batch, told, counted=searching)
 
-    def make(self, told: Told, *, searching: bool = True) -> Int8Model:
+    def make(self, told: Told) -> Int8Model:
         """The best int8 model, or the plain one at once when not `searching`."""
-        if not searching:
+        if not self._searching:
             return self._checked(PLAIN)
         best, tried = search(self._forms, self._judge(), told)
         return replace(self._checked(best.recipe), candidates=tuple(tried))

@@ -6,6 +6,7 @@ Owns the second try in mixed precision. Judges nothing for good: objections are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from contract.manifest import TensorSpec
 from converter import bundle, gate
@@ -26,6 +27,15 @@ Progress = Callable[[str, float], None]
 """Called with the step's name and the share of the whole that is done, 0..1."""
 
 
+@dataclass(frozen=True)
+class Quantised:
+    """The int8 model, loaded, and what it is worth on the evaluation samples."""
+
+    model: Int8Model
+    runner: Runner | IntegerRunner
+    measured: Measured
+
+
 def quantise_to_the_gate(
     request: ConvertRequest,
     workshop: Int8Workshop,
@@ -33,20 +43,30 @@ def quantise_to_the_gate(
     inputs: Sequence[TensorSpec],
     data: Data,
     tell: Progress,
-) -> tuple[Int8Model, Measured]:
+) -> Quantised:
     """The int8 model, in mixed precision where the gate lets only that pass."""
-    made = workshop.make(part(tell, "quantise", 0.4, 0.6), searching=request.search)
+    made = workshop.make(part(tell, "quantise", 0.4, 0.6))
     tell("evaluate", 0.6)
-    measured = evaluate(request, float32, load(made, inputs, float32.batch), data)
-    if not request.search or gate.decide(measured.comparison, request.max_drop).passed:
-        return made, measured
+    plain = _evaluated(request, made, float32, inputs, data)
+    if not request.search or gate.decide(plain.measured.comparison, request.max_drop).passed:
+        return plain
     soft = workshop.soften(made, request.max_drop, part(tell, "mixed precision", 0.6, 0.75))
     if soft is None:
-        return made, measured
-    again = evaluate(request, float32, load(soft, inputs, float32.batch), data)
+        return plain
+    mixed = _evaluated(request, soft, float32, inputs, data)
     # Slower for nothing, when the gate refuses that one, too.
-    passed = gate.decide(again.comparison, request.max_drop).passed
-    return (soft, again) if passed else (made, measured)
+    return mixed if gate.decide(mixed.measured.comparison, request.max_drop).passed else plain
+
+
+def _evaluated(
+    request: ConvertRequest,
+    made: Int8Model,
+    float32: Runner,
+    inputs: Sequence[TensorSpec],
+    data: Data,
+) -> Quantised:
+    runner = load(made, inputs, float32.batch)
+    return Quantised(made, runner, evaluate(request, float32, runner, data))
 
 
 def evaluate(request: ConvertRequest, float32: Runner, int8: Engine, data: Data) -> Measured:

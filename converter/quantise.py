@@ -56,8 +56,9 @@ def quantise(
 def _quantise(
     model: onnx.ModelProto, ranges: Mapping[str, Range], kind: QuantType, excluded: list[str]
 ) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = onnx.shape_inference.infer_shapes(model)
+    # So does the quantiser mark what it has inferred; else it writes the model to the disk for it.
+    copy.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     # Named MinMax whatever method found the ranges: for the quantiser it means "use as they are".
     given = TensorsData(
         CalibrationMethod.MinMax,

@@ -49,6 +49,8 @@ class Form:
 class Forms:
     """Makes forms of one canonical model; each once. `told` hears shares of the first pass.
 
+    Unless `counted`, there is the plain form alone, with minimum and maximum for its ranges.
+
     While candidates are compared, nothing that shapes them may come from the samples held back;
     a form `whole` is the same one made from all of them, to ship.
     """
@@ -59,8 +61,10 @@ class Forms:
         samples: Samples,
         batch: int,
         told: Callable[[float], None],
+        *,
+        counted: bool = True,
     ) -> None:
-        self._samples, self._batch = samples, batch
+        self._samples, self._batch, self._counted = samples, batch, counted
         self._made: dict[tuple[FormName, bool], Form] = {
             ("plain", False): self._observe("plain", model, told)
         }
@@ -105,8 +109,9 @@ class Forms:
     def _observe(
         self, name: FormName, model: onnx.ModelProto, told: Callable[[float], None]
     ) -> Form:
-        peaked = carriers(model) if name not in _SHAPED_BY_SAMPLES else []
-        fit, held = observe(model, self._samples, self._batch, told, peaked)
+        shaping = self._counted and name not in _SHAPED_BY_SAMPLES
+        peaked = carriers(model) if shaping else []
+        fit, held = observe(model, self._samples, self._batch, told, peaked, counted=self._counted)
         return Form(name, model, fit, held)
 
 

@@ -34,6 +34,19 @@ def workshop(path: Path, calibration: Samples, work: Path) -> Int8Workshop:
     return Int8Workshop(canonicalise(source, work), calibration, source.batch, work, silent)
 
 
+def test_without_a_search_the_model_is_the_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = read_source(models.save(tmp_path / "m.onnx", models.classifier()))
+    model, given = canonicalise(source, tmp_path), Samples("c", {"image": models.images(40)})
+    quick = Int8Workshop(model, given, -1, tmp_path, silent, searching=False).make(silent)
+    monkeypatch.setattr("converter.quantisation.search.good_enough", lambda score: True)
+    searched = Int8Workshop(model, given, -1, tmp_path, silent).make(silent)
+    assert quick.recipe == searched.recipe == PLAIN
+    assert quick.candidates == ()
+    assert quick.data == searched.data
+
+
 def stubborn(extra: int) -> onnx.ModelProto:
     """The classifier, one channel 1e5 times as large as the others, behind a bound that lets no
     factor pass; and so many layers more that change nothing."""

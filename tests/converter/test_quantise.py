@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,19 @@ def test_weights_are_int8_per_channel_and_activations_uint8() -> None:
     assert weights["c2.w_quantized"].dtype == np.int8
     assert weights["c2.w_scale"].shape == (12,)
     assert weights["image_zero_point"].dtype == np.uint8
+
+
+def test_quantising_goes_through_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = int8().SerializeToString(deterministic=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    assert int8().SerializeToString(deterministic=True) == wanted
+
+
+def test_shapes_that_nobody_wrote_down_are_inferred() -> None:
+    model = models.classifier(norm=False)
+    assert not model.graph.value_info
+    ranges = plain_ranges(inferred(model), calibration())
+    assert {node.op_type for node in quantise(model, ranges)[0].graph.node} >= {"QuantizeLinear"}
 
 
 def test_the_opset_stays_17() -> None:

@@ -15,6 +15,7 @@ from converter.quantisation.calibration import (
     shared_ranges,
     split,
 )
+from converter.quantisation.thresholds import choose_range
 from converter.samples import Samples
 from tests.converter import models
 from tests.converter.calibrated import inferred
@@ -67,6 +68,19 @@ def test_ranges_are_those_of_the_models_own_tensors() -> None:
     (values,) = Probe(made, ["r1"]).values(given.arrays).values()
     both = fit.merged(held).of("r1")
     assert (both.low, both.high) == (values.min(), values.max())
+
+
+def test_without_counts_the_ranges_of_minimum_and_maximum_are_the_same() -> None:
+    given = samples()
+    for full, bare in zip(
+        observe(chain(), given, -1, silent),
+        observe(chain(), given, -1, silent, counted=False),
+        strict=True,
+    ):
+        for name, histogram in full.histograms.items():
+            assert choose_range(bare.histograms[name], "minmax") == choose_range(
+                histogram, "minmax"
+            )
 
 
 def test_every_fourth_sample_is_held_back() -> None:

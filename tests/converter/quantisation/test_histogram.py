@@ -52,6 +52,28 @@ def test_merging_is_as_good_as_one_pass(ours: list[float], theirs: list[float]) 
         assert np.abs(placed - expected).max() <= 2 * width
 
 
+@given(st.lists(VALUES, min_size=1, max_size=6), VALUES)
+def test_without_counts_the_ends_are_the_same(
+    batches: list[list[float]], others: list[float]
+) -> None:
+    bare, other = Histogram(counted=False), Histogram(counted=False)
+    for batch in batches:
+        bare.observe(np.asarray(batch, np.float32))
+    other.observe(np.asarray(others, np.float32))
+    full = of(*batches)
+    assert (bare.low, bare.high) == (full.low, full.high)
+    merged, whole = bare.merged(other), full.merged(of(others))
+    assert (merged.low, merged.high) == (whole.low, whole.high)
+    assert not bare.counts.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_without_counts_a_value_that_is_not_finite_still_shows(bad: float) -> None:
+    bare = Histogram(counted=False)
+    bare.observe(np.asarray([1.0, bad], np.float32))
+    assert not np.isfinite([bare.low, bare.high]).all()
+
+
 def test_merging_changes_neither() -> None:
     ours, theirs = of([1.0, 2.0]), of([-50.0])
     ours.merged(theirs)
