@@ -33,7 +33,7 @@ class DroppingBroker:
 
     def __init__(self, authority: Authority) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(*map(str, authority.pair("broker")))
+        self._context.load_cert_chain(*map(str, authority.pair("api")))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.go_on = threading.Event()
