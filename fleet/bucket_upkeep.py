@@ -70,11 +70,12 @@ class BucketUpkeep:
             # Addresses into a bucket that is away would cost each device a try.
             self._shelf.held, self._sizes = {}, None
             if not self._wait(0):
+                self._shelf.trouble = str(error)
                 _LOG.warning("%s; devices get their blobs from the hub", error)
                 self._wait(self._rest_s)
             self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
             return
-        self._rest_s = LOOK_S
+        self._shelf.trouble, self._rest_s = "", LOOK_S
         if not busy:
             self._wait(LOOK_S)
 

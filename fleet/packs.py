@@ -132,6 +132,8 @@ class Shelf:
     bucket: Addresses
     held: Mapping[str, Pack] = field(default_factory=dict)
     """By release."""
+    trouble: str = ""
+    """Why the bucket cannot be used right now."""
 
     def places(
         self, release: str, digests: Sequence[str], allowed: set[str]

@@ -24,6 +24,7 @@ def problems(status: Mapping[str, Any]) -> list[str]:
         *_revocation(status),
         *_authority(status),
         *_trust(status),
+        *_bucket(status),
         *_rollouts(status),
         *_devices(status),
     ]
@@ -110,6 +111,16 @@ def _do(role: str) -> str:
     if role in (SNAPSHOT, TIMESTAMP):
         return "the hub signs it itself: look at its log"
     return f"sign it again with the offline keys: `outrider keys renew DIR {role}`, then publish"
+
+
+def _bucket(status: Mapping[str, Any]) -> list[str]:
+    bucket = status["bucket"]
+    if bucket is None or not bucket["trouble"]:
+        return []
+    return [
+        f"the bucket cannot be used: {bucket['trouble']}. Devices get large releases from the hub"
+        " itself meanwhile"
+    ]
 
 
 def _rollouts(status: Mapping[str, Any]) -> list[str]:

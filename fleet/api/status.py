@@ -61,6 +61,7 @@ def status(hub: Hub, who: Actor) -> dict[str, Any]:
             "reports": _count(session, StoredReport.id),
             "rejected": _rejected(session),
             "storage": _storage(hub, session),
+            "bucket": _bucket(hub),
         }
     return found | {"problems": problems(found)}
 
@@ -126,6 +127,12 @@ def _rejected(session: Session) -> list[dict[str, Any]]:
     names = ("channel", "error", "count", "last_at_ms", "last_topic")
     rows = session.scalars(select(Rejected).order_by(Rejected.last_at_ms.desc()).limit(50))
     return [{name: getattr(row, name) for name in names} for row in rows]
+
+
+def _bucket(hub: HubServices) -> dict[str, Any] | None:
+    if hub.shelf is None:
+        return None
+    return {"held": sorted(hub.shelf.held), "trouble": hub.shelf.trouble}
 
 
 def _storage(hub: HubServices, session: Session) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 from contract.blob_places import read_address
+from fleet import bucket as bucket_module
 from fleet.bucket import Bucket, find_keys, try_bucket
 from fleet.config import BucketConfig, read_config
 from fleet.errors import BucketFailed, BucketUnusable
@@ -169,3 +171,24 @@ def test_an_address_that_devices_cannot_use_is_found_out_at_once(store: S3Server
     with pytest.raises(BucketFailed, match=r"a signed address at 127\.0\.0\.1 cannot be read"):
         try_bucket(Bucket(elsewhere, KEYS))
     assert store.packs() == []
+
+
+def test_a_long_listing_is_read_page_by_page_and_not_without_an_end(
+    store: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "_PAGE", 2)
+    names = {f"{n:064x}.pack" for n in range(5)}
+    for name in names:
+        bucket.put(name, b"x")
+    assert set(bucket.sizes()) == names
+    monkeypatch.setattr(bucket_module, "MAX_LISTED", 4)
+    with pytest.raises(BucketFailed, match=r"more than 4 objects .* a prefix of its own"):
+        bucket.sizes()
+    for name in names:
+        bucket.delete(name)
+
+
+def test_a_hub_without_botocore_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.config", None)
+    with pytest.raises(BucketUnusable, match=r"pip install 'outrider\[s3\]'"):
+        Bucket(BucketConfig(endpoint="https://s3", bucket=BUCKET), KEYS)

@@ -170,9 +170,11 @@ def test_a_store_that_is_away_is_told_once_a_try_and_gives_no_addresses(
     assert kept.shelf.held == {}
     assert [record.getMessage() for record in caplog.records if "from the hub" in record.message]
     assert kept.waited == [5.0, 10.0]  # not asked ever faster
+    assert "bucket models, list_objects_v2" in kept.shelf.trouble
     store.start()
     kept.upkeep.step()
     assert kept.shelf.held
+    assert kept.shelf.trouble == ""
 
 
 @pytest.mark.parametrize("blobs_read", [5, 25])  # while it is hashed; while it is sent

@@ -36,6 +36,7 @@ WELL: dict[str, Any] = {
     "rollouts": {"open": []},
     "devices": {"enrolled": 3, "silent": 0, "on_hold": 0, "ahead": 0},
     "rejected": [],
+    "bucket": None,
 }
 REFUSED = {"count": 5, "error": "BadSignature", "last_topic": "t", "last_at_ms": NOW - 1}
 
@@ -53,6 +54,7 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
         ({"revocation": REVOCATION | {"ends_ms": NOW + 9 * DAY_MS}}, "certificates ends on 2027"),
         ({"revocation": REVOCATION | {"enforced": False}}, "systemctl reload outrider-broker"),
         ({"revocation": REVOCATION | {"sessions_since_ms": NOW - DAY_MS}}, "still holds a session"),
+        ({"bucket": {"held": [], "trouble": "no route"}}, "the bucket cannot be used: no route. D"),
         ({"ca": CA | {"stage": "made", "next": "do it"}}, "under way (made). Next: do it"),
         ({"ca": CA | {"former_believed": True}}, "systemctl restart outrider-broker"),
         ({"tuf": TUF | {"versions": {}}}, "outrider keys init"),
