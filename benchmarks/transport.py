@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.deployment.fetching import Tally
+from agent.ports import BlobRef
 from benchmarks.link import crowd, goodput, https, metadata
 from benchmarks.link.delta import FAMILY, Receiver, converted, write_models
 from benchmarks.link.scene import Scene, running, weights
@@ -29,6 +30,7 @@ from tests.trust.ceremony import PASSPHRASE, write_release
 
 ARTIFACT_BYTES = 48 << 20
 ROUNDS = 3
+SLOW_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,9 @@ def measure_crowd(folder: Path) -> list[Row]:
     """What many devices cost the hub and the broker."""
     with running(folder) as scene:
         artifact = published(scene)
-        digests = [c.digest for c in chunk_list(read_model(scene))[1]]
+        blobs = [BlobRef(c.digest, c.length) for c in chunk_list(read_model(scene))[1]]
         cost = crowd.hub_cost(scene, artifact, 100)
-        memory = crowd.broker_memory(scene, digests, 1_000, seconds=20.0)
+        memory = crowd.broker_memory(scene, blobs, 1_000, seconds=SLOW_S)
     return [
         Row(
             "the hub's CPU for the artifact's bytes to 100 devices",
@@ -119,8 +121,9 @@ def measure_crowd(folder: Path) -> list[Row]:
             at_least=False,
         ),
         Row(
-            f"broker memory with 1,000 slow subscribers ({memory.chunks_read} chunks read)",
-            f"{memory.peak / crowd.MIB:.0f} MiB",
+            f"broker memory with 1,000 subscribers on links of {crowd.LINK_BYTES_S:,} bytes/s"
+            f" ({memory.bytes_read / 1_000 / SLOW_S:,.0f} read)",
+            f"{memory.peak / crowd.MIB:.0f} MiB ({memory.connected / crowd.MIB:.0f} idle)",
             f"idle with the same blobs {memory.idle / crowd.MIB:.0f} MiB",
             memory.peak / memory.idle,
             2.0,

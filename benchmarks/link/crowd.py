@@ -1,11 +1,12 @@
-"""A thousand subscribers that read slowly, and what they cost the broker; and the hub's share.
+"""A thousand subscribers on slow links, and what they cost the broker; and the hub's share.
 
-The subscribers speak just enough MQTT 5.0 (OASIS, sections 3.1, 3.3, 3.4, 3.8) over mutual TLS to
-keep a window of eight open: one thread reads one chunk of each in turn, which is slow for all.
+The subscribers speak just enough MQTT 5.0 (OASIS, sections 3.1, 3.3, 3.8, 3.10) over mutual TLS to
+ask for blobs as a device does, by its own plan and window, and read no faster than `LINK_BYTES_S`.
 """
 
 from __future__ import annotations
 
+import heapq
 import resource
 import socket
 import ssl
@@ -17,12 +18,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from agent.link.connection import MAX_TOPICS_PER_SUBSCRIBE
+from agent.link.fetch_plan import FetchPlan, Patience, Step
+from agent.link.packets import scan
+from agent.ports import BlobRef
 from benchmarks.link.goodput import Artifact
 from benchmarks.link.scene import BLOBS, Scene, subscriber
-from contract.topics import blob_topic
+from contract.topics import blob_topic, parse_topic
+from tests.agent.link.packets import packet
 from tests.mosquitto import Credentials
 
-WINDOW = 8
+LINK_BYTES_S = 62_500
+"""500 kbit/s: what LTE-M gives a device, and half a gigabit for the hub of a thousand. One process
+can keep a thousand at this pace; at twice and at half of it the broker needs no more."""
+SEGMENT_BYTES = 1_400
+BUFFER_BYTES = 16_384
+"""What a subscriber's kernel may take in advance; a real link would leave as little."""
 SPAN_S = 30.0
 MIB = 1 << 20
 
@@ -32,8 +43,10 @@ class BrokerMemory:
     """Resident bytes of the broker."""
 
     idle: int
+    connected: int
+    """With every subscriber connected, before any has asked for anything."""
     peak: int
-    chunks_read: int
+    bytes_read: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class HubCost:
     many_s: float
 
 
-def broker_memory(scene: Scene, digests: list[str], count: int, seconds: float) -> BrokerMemory:
+def broker_memory(scene: Scene, blobs: list[BlobRef], count: int, seconds: float) -> BrokerMemory:
     """Before and while `count` subscribers read slowly for so long."""
     _allow_files(count + 200)
     scene.lose_memory()
@@ -57,13 +70,15 @@ def broker_memory(scene: Scene, digests: list[str], count: int, seconds: float) 
             peak[0] = max(peak[0], broker.memory_info().rss)
 
     watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        read = _read_slowly(scene, digests, count, seconds)
-    finally:
-        stop.set()
-        watcher.join()
-    return BrokerMemory(idle, peak[0], read)
+    with _crowd(scene, count) as clients:
+        connected = broker.memory_info().rss
+        watcher.start()
+        try:
+            read = _read_slowly(clients, blobs, seconds)
+        finally:
+            stop.set()
+            watcher.join()
+    return BrokerMemory(idle, connected, peak[0], read)
 
 
 def hub_cost(scene: Scene, artifact: Artifact, count: int) -> HubCost:
@@ -84,87 +99,103 @@ def hub_cost(scene: Scene, artifact: Artifact, count: int) -> HubCost:
     return HubCost(*costs)
 
 
-def _read_slowly(scene: Scene, digests: list[str], count: int, seconds: float) -> int:
-    names = [f"slow-{n}" for n in range(count)]
-    with ExitStack() as stack:
-        clients = [
-            stack.enter_context(_connected(scene, name, scene.credentials(name))) for name in names
-        ]
-        for number, client in enumerate(clients):
-            client.subscribe(digests, number * WINDOW)
-        deadline = time.monotonic() + seconds
-        read = 0
-        while time.monotonic() < deadline:
-            for client in clients:
-                read += client.read_one()
-                if client.taken % WINDOW == 0:
-                    client.subscribe(digests, client.taken + read)
-        return read
+def _read_slowly(clients: list[SlowClient], blobs: list[BlobRef], seconds: float) -> int:
+    """Each at the link's rate, in the order in which the next record is due."""
+    began = time.monotonic()
+    for number, client in enumerate(clients):
+        start = number * 7 % len(blobs)
+        client.want([*blobs[start:], *blobs[:start]])
+    due = [(began, number) for number in range(len(clients))]
+    heapq.heapify(due)
+    while (now := time.monotonic()) < began + seconds:
+        at, number = due[0]
+        if at > now:
+            time.sleep(at - now)
+        taken = clients[number].read()
+        again = max(at, now - 1.0) + (taken / LINK_BYTES_S if taken else 0.02)
+        heapq.heapreplace(due, (again, number))
+    return sum(client.taken for client in clients)
 
 
 class SlowClient:
-    """One subscriber over an open TLS socket."""
+    """One subscriber over an open TLS socket; asks what a device would ask, when it would."""
 
     def __init__(self, opened: ssl.SSLSocket, name: str) -> None:
-        self._file = opened.makefile("rb", buffering=1 << 16)
         self._socket = opened
-        self._packet = 0
+        self._buffer = bytearray()
+        self._packets = 0
+        self._finished: list[str] = []
+        self._plan = FetchPlan.of([], Patience(), 0.0)
         self.taken = 0
+        """Bytes off the socket."""
         identity = name.encode()
-        body = b"\x00\x04MQTT\x05\x02" + struct.pack(">H", 600)
-        body += b"\x03\x21" + struct.pack(">H", WINDOW)
-        body += struct.pack(">H", len(identity)) + identity
-        opened.sendall(b"\x10" + _length(len(body)) + body)
-        kind, answer = self._read()
-        assert kind >> 4 == 2, "no CONNACK"
-        assert answer[1] == 0, f"refused: {answer[1]}"
+        body = b"\x00\x04MQTT\x05\x02" + struct.pack(">HB", 600, 0)
+        opened.sendall(packet(0x10, body + struct.pack(">H", len(identity)) + identity))
+        answer = opened.recv(100)
+        assert answer[0] == 0x20, "no CONNACK"
+        assert answer[3] == 0, f"refused: {answer[3]}"
+        opened.setblocking(False)
 
-    def subscribe(self, digests: list[str], start: int) -> None:
-        """One SUBSCRIBE for the next window of blobs, again from the first after the last."""
-        self._packet = self._packet % 60_000 + 1
-        body = struct.pack(">HB", self._packet, 0)
-        for at in range(start, start + WINDOW):
-            topic = blob_topic(digests[at % len(digests)]).encode()
-            body += struct.pack(">H", len(topic)) + topic + b"\x01"
-        self._socket.sendall(b"\x82" + _length(len(body)) + body)
+    def want(self, blobs: list[BlobRef]) -> None:
+        """Begin to fetch these."""
+        now = time.monotonic()
+        self._plan = FetchPlan.of(blobs, Patience(), now)
+        self._ask(self._plan.fill(now))
 
-    def read_one(self) -> int:
-        """Take one chunk and acknowledge it; the broker may then send another."""
-        while True:
-            kind, body = self._read()
-            if kind >> 4 == 3:
-                start = 2 + int.from_bytes(body[:2], "big")
-                self._socket.sendall(b"\x40\x02" + body[start : start + 2])
-                self.taken += 1
-                return 1
+    def read(self) -> int:
+        """One record of TLS, when there is any; returns its length."""
+        try:
+            data = self._socket.recv(1 << 14)
+        except ssl.SSLWantReadError:
+            return 0
+        assert data, "the broker closed the connection"
+        self._buffer += data
+        self.taken += len(data)
+        found = scan(self._buffer, 0, len(self._buffer), 1 << 20)
+        del self._buffer[: found.end]
+        now = time.monotonic()
+        for message in found.messages:
+            self._plan.arrived(parse_topic(message.topic).name, len(message.payload), now)
+            self._finished.append(message.topic)
+            self._ask(self._plan.fill(now))
+        return len(data)
 
-    def _read(self) -> tuple[int, bytes]:
-        kind = self._file.read(1)[0]
-        length, shift = 0, 0
-        while True:
-            byte = self._file.read(1)[0]
-            length |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return kind, self._file.read(length)
+    def _ask(self, step: Step) -> None:
+        said = b""
+        if step.subscribe:
+            said += self._topics(0x82, [blob_topic(ref.digest) for ref in step.subscribe], b"\0")
+        if len(self._finished) >= MAX_TOPICS_PER_SUBSCRIBE:
+            said += self._topics(0xA2, self._finished, b"")
+            self._finished = []
+        if said:
+            self._socket.sendall(said)
+
+    def _topics(self, kind: int, topics: list[str], options: bytes) -> bytes:
+        self._packets = self._packets % 60_000 + 1
+        body = struct.pack(">HB", self._packets, 0)
+        for topic in topics:
+            body += struct.pack(">H", len(topic)) + topic.encode() + options
+        return packet(kind, body)
+
+
+@contextmanager
+def _crowd(scene: Scene, count: int) -> Iterator[list[SlowClient]]:
+    with ExitStack() as stack:
+        names = [f"slow-{n}" for n in range(count)]
+        yield [
+            stack.enter_context(_connected(scene, name, scene.credentials(name))) for name in names
+        ]
 
 
 @contextmanager
 def _connected(scene: Scene, name: str, who: Credentials) -> Iterator[SlowClient]:
-    with (
-        socket.create_connection(("localhost", scene.port), timeout=30) as plain,
-        who.context().wrap_socket(plain, server_hostname="localhost") as opened,
-    ):
-        yield SlowClient(opened, name)
-
-
-def _length(number: int) -> bytes:
-    found = bytearray()
-    while True:
-        number, byte = number >> 7, number & 127
-        found.append(byte | (128 if number else 0))
-        if not number:
-            return bytes(found)
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
+        plain.settimeout(30)
+        plain.connect(("localhost", scene.port))
+        with who.context().wrap_socket(plain, server_hostname="localhost") as opened:
+            yield SlowClient(opened, name)
 
 
 def _allow_files(count: int) -> None:
