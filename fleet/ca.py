@@ -55,7 +55,7 @@ BRIEF_DAYS = (BACKDATE_MS + 300_000) / DAY_MS
 HUB_USER = "hub"
 WITNESS = "hub-witness"
 OWN = ("api", "broker", "hub")
-NEXT, ROTATION, FORMER = "next", "rotation.json", "former"
+NEXT, ROTATION, FORMER, FORMER_EPOCH = "next", "rotation.json", "former", "former.epoch"
 
 
 class Authority:
@@ -226,12 +226,13 @@ class Authority:
         """A certificate of the CA that is about to go, to find out who still believes it."""
         key = generate_private_key(SECP256R1())
         old = signer_in(self.directory)
+        self.forget_former()
         issued = self.issue_client(old, WITNESS, key.public_key(), DEVICE_DAYS, now_ms)
         self.keep_pair(FORMER, issued, key)
 
     def forget_former(self) -> None:
         """Nobody believes it any more."""
-        for path in self.pair(FORMER):
+        for path in (*self.pair(FORMER), self.directory / FORMER_EPOCH):
             path.unlink(missing_ok=True)
 
     def adopt_next(self) -> None:

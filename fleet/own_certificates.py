@@ -3,8 +3,9 @@
 Looks about once a second: what `ca/` should be (fleet.succession) is written there, certificates of
 the hub that are due or of another CA are made anew, and broker and link take them up. The API looks
 for itself. Whether the broker believes a next CA, and whether it has given up a former one, is not
-assumed but tried, with a certificate of that CA. A broker that does not follow is started again;
-one that others run they have to see to, and the status says so.
+assumed but tried, with a certificate of that CA. A broker that does not follow is started again,
+and every broker at the end of a rotation: Mosquitto keeps sessions whose CA it has given up. One
+that others run they have to see to, and the status says so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from fleet.broker_files import DIRECTORY, write_identity
-from fleet.ca import BRIEF_DAYS, FORMER, WITNESS, Authority
+from fleet.ca import BRIEF_DAYS, FORMER, FORMER_EPOCH, WITNESS, Authority
+from fleet.epoch import EpochFile
 from fleet.issuing import key_pem
 from fleet.ports import HubServices
 from fleet.renewal_calls import EVERY_MS, call_for_renewal
@@ -30,7 +32,7 @@ from fleet.takeover import Broker, is_refused
 
 _LOG = logging.getLogger(__name__)
 LOOK_S = 1.0
-PROBE_EVERY_MS = 10_000
+PROBE_EVERY_MS = 15_000
 SETTLES_MS = 1_000
 """How long a broker may take to read what it was told to."""
 
@@ -75,37 +77,39 @@ class OwnCertificates:
         self._succession = Succession(self._authority, hub.repository, hub.storage)
         self._passed_on = self._present()
         self._next_probe_ms = self._next_call_ms = 0
+        self._began_after_former = control is not None and self._former_is_there()
+        """The broker, a child of this process, has no session from before the end of a rotation."""
 
     def step(self) -> None:
         """See to the files, to those who use them, and to the devices."""
         now_ms = self._hub.clock()
         self._succession.settle()
         rotation = self._succession.observe()
-        if covers(self._hub.directory, self._authority):
-            if self._renew(now_ms):
-                self._next_probe_ms = now_ms + SETTLES_MS
-            else:
-                self._try_broker(rotation, now_ms)
-        else:  # a broker refuses everybody of an intermediate that no list speaks for
-            self._revocation.soon()
+        if self._is_behind(now_ms):
+            if covers(self._hub.directory, self._authority):
+                self._catch_up(now_ms)
+            else:  # a broker refuses everybody of an intermediate that no list speaks for
+                self._revocation.soon()
+        else:
+            self._try_broker(rotation, now_ms)
         if rotation is not None:
             self._call(rotation, now_ms)
         self._wait(LOOK_S)
 
-    def _renew(self, now_ms: int) -> bool:
-        """Whether there was anything new to take up."""
+    def _is_behind(self, now_ms: int) -> bool:
+        return self._authority.own_due(now_ms) or self._present() != self._passed_on
+
+    def _catch_up(self, now_ms: int) -> None:
         if self._authority.own_due(now_ms):
             self._authority.issue_own(certificate_hosts(self._hub.config), now_ms)
             _LOG.info("the hub's own certificates were made anew")
         present = self._present()
-        if present == self._passed_on:
-            return False
         write_identity(self._hub.directory / DIRECTORY, self._authority)
         if self._control is not None:
             self._control.reload()
         self._link.renew()
         self._passed_on = present
-        return True
+        self._next_probe_ms = now_ms + SETTLES_MS
 
     def _present(self) -> str:
         """Tells apart what broker and link are to use."""
@@ -121,7 +125,7 @@ class OwnCertificates:
         try:
             if rotation is not None and not rotation.believed:
                 self._try_next(now_ms)
-            elif rotation is None and self._authority.pair(FORMER)[0].exists():
+            elif rotation is None and self._former_is_there():
                 self._try_former()
         except ssl.SSLCertVerificationError:
             self._start_again("shows a certificate that is believed no longer")
@@ -141,11 +145,27 @@ class OwnCertificates:
 
     def _try_former(self) -> None:
         certificate, key = self._authority.pair(FORMER)
-        if self._is_refused(certificate.read_bytes(), key.read_bytes()):
-            self._authority.forget_former()
-            _LOG.info("the broker no longer believes the former CA")
-        else:
+        if not self._is_refused(certificate.read_bytes(), key.read_bytes()):
             self._start_again("still believes the former CA")
+        elif not self._has_ended_sessions():
+            self._start_again("may hold sessions of the former CA")
+        else:
+            self._authority.forget_former()
+            _LOG.info("the broker has given up the former CA")
+
+    def _former_is_there(self) -> bool:
+        return self._authority.pair(FORMER)[0].exists()
+
+    def _has_ended_sessions(self) -> bool:
+        """Whether it was started since. One of others is known by the name of its memory."""
+        if self._control is not None:
+            return self._began_after_former
+        present = self._hub.link.status().epoch
+        file = EpochFile(self._authority.directory / FORMER_EPOCH)
+        at_the_end = file.read()
+        if present is not None and at_the_end is None:
+            file.write(present)
+        return None not in (present, at_the_end) and present != at_the_end
 
     def _is_refused(self, certificate: bytes, key: bytes) -> bool:
         return is_refused(self._broker, self._authority, certificate, key)
@@ -154,8 +174,10 @@ class OwnCertificates:
         if self._control is None:
             _LOG.error("the broker %s: restart it", why)
         else:
-            _LOG.warning("the broker %s, although it was told: starting it again", why)
+            _LOG.warning("the broker %s: starting it again", why)
             self._control.restart()
+            self._began_after_former = self._former_is_there()
+            self._next_probe_ms = self._hub.clock() + SETTLES_MS
 
     def _call(self, rotation: Rotation, now_ms: int) -> None:
         if self._next_call_ms - EVERY_MS <= now_ms < self._next_call_ms:

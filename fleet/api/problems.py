@@ -70,8 +70,8 @@ def _authority(status: Mapping[str, Any]) -> list[str]:
         return [f"the way to another CA is under way ({ca['stage']}). Next: {ca['next']}"]
     if ca["former_believed"]:
         return [
-            "the broker still lets in whom the former CA certifies: restart it"
-            " (`systemctl restart outrider-broker`)"
+            "the broker may still let in whom the former CA certifies, or hold their sessions:"
+            " restart it (`systemctl restart outrider-broker`)"
         ]
     return []
 

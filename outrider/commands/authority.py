@@ -70,7 +70,7 @@ def new_ca(
             outcome = succession.take(Step(step), system_clock(), force=force)
         roots = succession.authority.roots_pem()
     outcome = replace(outcome, next=outcome.next.replace("DIR", str(directory)))
-    followed = _take_over(operator_path(config), hub_config.api_url, roots)
+    followed = _take_over_here(operator_path(config), hub_config.api_url, roots)
     _show(directory, outcome, followed, json=json, finished=step == "finish")
 
 
@@ -106,15 +106,20 @@ def _step(**asked: bool) -> str | None:
 
 
 def _take_over(path: Path, url: str, ca_pem: str) -> bool:
-    """Whether the configuration of that hub, where there is one here, changed."""
-    try:
-        present = read_operator(path)
-    except CommandFailed:
-        return False  # another account's, or none
+    """Whether the configuration, if it is of that hub, changed."""
+    present = read_operator(path)
     if present.url != url or present.ca_pem == ca_pem:
         return False
     write_operator(path, msgspec.structs.replace(present, ca_pem=ca_pem))
     return True
+
+
+def _take_over_here(path: Path, url: str, ca_pem: str) -> bool:
+    """The same where there is one: the step is done, and another account may own the file."""
+    try:
+        return _take_over(path, url, ca_pem)
+    except CommandFailed:
+        return False
 
 
 def _show(directory: Path, outcome: Outcome, followed: bool, *, json: bool, finished: bool) -> None:

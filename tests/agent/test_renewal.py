@@ -24,7 +24,7 @@ from fleet.certificates import remember_certificate
 from fleet.devices import add_device, remove_device
 from fleet.ports import HubServices
 from fleet.rotation import Step
-from fleet.setup import succession_at
+from fleet.setup import certificate_hosts, succession_at
 from fleet.storage.schema import Certificate
 from tests.agent.daemon import Daemon, eventually
 from tests.fleet.authorities import make
@@ -267,6 +267,27 @@ def test_a_certificate_of_the_next_ca_is_taken_though_it_ends_no_later(
     assert lifetime(world.certificate().decode()) == lifetime(before.decode())
     assert world.certificate() != before
     assert not world.asker().renew(), "and then it is there"
+
+
+def test_a_device_that_knows_the_new_root_fetches_its_certificate_after_the_end_too(
+    hub_directory: HubDirectory, tmp_path: Path
+) -> None:
+    """The broker refuses its old one; a request for another needs none."""
+    now = [system_clock()]
+    with hub_directory.at_rest(lambda: now[0]) as hub:
+        make(hub_directory)
+        with over_https(hub):
+            enrol_here(hub, tmp_path, now[0])
+        world = World(hub, now, tmp_path / "state")
+        with succession_at(hub.directory) as succession:
+            succession.take(Step.SWITCH, now[0])
+            assert succession.take(Step.FINISH, now[0], force=True).cut_off == ("cam-1",)
+            authority = succession.authority
+            authority.issue_own(certificate_hosts(hub.config), now[0])
+        with over_https(hub):
+            assert world.asker().renew()
+        leaf = x509.load_pem_x509_certificate(world.certificate())
+        assert leaf.issuer == authority.signer().certificate.subject
 
 
 def test_one_of_a_root_that_this_device_does_not_know_is_refused(

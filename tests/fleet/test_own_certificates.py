@@ -15,8 +15,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
-from fleet.assembly import RunningHub, system_clock
-from fleet.broker import BrokerChild
+from fleet.assembly import RunningHub, run_hub, system_clock
+from fleet.broker import BrokerChild, write_broker_files
 from fleet.ca import DAY_MS, Authority
 from fleet.config import read_config
 from fleet.crl import crl_pem
@@ -26,7 +26,7 @@ from fleet.rotation import Step
 from fleet.setup import certificate_hosts, succession_at
 from fleet.takeover import Broker, is_refused
 from tests.fleet.authorities import copied, make, name_roots
-from tests.fleet.harness import HubDirectory, connected, enrolled, until
+from tests.fleet.harness import Device, HubDirectory, connected, enrolled, until
 from tests.fleet.test_service import ready, serving
 
 
@@ -181,6 +181,77 @@ def test_a_certificate_of_the_former_ca_is_refused_at_the_end(
     until(lambda: not Authority(hub.directory / "ca").pair("former")[0].exists())
 
 
+def test_a_session_of_the_former_ca_does_not_outlive_it(
+    running: RunningHub, hub_directory: HubDirectory, tmp_path: Path
+) -> None:
+    """Mosquitto would go on with it for as long as it lasts."""
+    hub = running.services
+    thief = copied(Authority(hub.directory / "ca"))
+    device = Device("nobody-added-it")
+    key = device.key.public_key()
+    device.chain_pem = thief.issue_device(device.name, key, system_clock()).chain_pem
+    with connected(hub, device, tmp_path) as session:
+        until(session.client.is_connected)
+        through_the_switch(hub_directory, hub)
+        assert session.client.is_connected()
+        take(hub.directory, Step.FINISH)
+        until(lambda: not session.client.is_connected())
+        until(lambda: not Authority(hub.directory / "ca").pair("former")[0].exists())
+        assert not session.client.is_connected()
+    until(lambda: hub.link.status().connected)
+
+
+def test_a_broker_that_others_run_is_to_be_restarted_at_the_end(
+    hub_directory: HubDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory's name tells that it was. Until then the status says what is missing."""
+    monkeypatch.setattr("fleet.own_certificates.PROBE_EVERY_MS", 1_000)
+    directory = hub_directory.hub
+    child = BrokerChild(write_broker_files(directory, read_config(directory)))
+    child.start()
+    former = Authority(directory / "ca").pair("former")[0]
+    try:
+        with run_hub(directory, external_broker=True) as running:
+            until(lambda: running.services.link.status().epoch)
+            with reloading(directory, child):
+                through_the_switch(hub_directory, running.services)
+                take(directory, Step.FINISH)
+                until((directory / "ca" / "former.epoch").exists, 30)
+            assert former.exists()
+        child.restart()
+        with run_hub(directory, external_broker=True):
+            until(lambda: not former.exists(), 60)
+    finally:
+        child.stop()
+    assert not (directory / "ca" / "former.epoch").exists()
+
+
+@contextmanager
+def reloading(directory: Path, child: BrokerChild) -> Iterator[None]:
+    """As the unit does that watches the broker's folder."""
+    stopped = threading.Event()
+
+    def seen() -> list[bytes]:
+        folder = directory / "mosquitto"
+        return [(folder / n).read_bytes() for n in ("revoked.crl", "trusted.crt", "server.pem")]
+
+    def watch() -> None:
+        last = seen()
+        while not stopped.wait(0.1):
+            now = seen()
+            if now != last:
+                child.reload()
+            last = now
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
 def test_a_list_that_the_thief_makes_for_the_former_ca_does_not_bring_it_back(
     running: RunningHub, hub_directory: HubDirectory
 ) -> None:
@@ -221,8 +292,6 @@ def test_a_broker_that_does_not_read_its_files_again_is_started_again(
 def test_a_hub_that_was_off_for_a_step_takes_it_when_it_starts(
     hub_directory: HubDirectory,
 ) -> None:
-    from fleet.assembly import run_hub
-
     directory = hub_directory.hub
     make(hub_directory)
     take(directory, Step.SWITCH)

@@ -168,6 +168,7 @@ def test_a_fleet_goes_from_one_ca_to_the_next(fleet: Fleet) -> None:
 
 
 def before(fleet: Fleet) -> None:
+    shutil.copy(fleet.shell.root / "operator.json", fleet.shell.root / "elsewhere.json")
     for name in ("cam-1", "cam-2", "late-1"):
         fleet.enrol(name)
     for name in ("cam-1", "cam-2"):
@@ -200,6 +201,7 @@ def switched(fleet: Fleet) -> None:
         fleet.wait_for_issuer(name)
         until(partial(fleet.alive, name))
     fleet.works()
+    assert fleet.shell.json("hub follow --config elsewhere.json")["changed"], "by the bridge"
     roots = fleet.enrol("cam-4")
     check_ca(roots)
     assert roots == fleet.authority().roots_pem()
@@ -236,4 +238,4 @@ def finished(fleet: Fleet) -> None:
     for name in fleet.state_names():
         fleet.wait_for_roots(name, new)
         until(partial(fleet.alive, name))
-    assert "another CA" not in fleet.shell.ok("doctor")
+    assert "another CA" not in fleet.shell.ok("doctor --config elsewhere.json")
