@@ -74,7 +74,8 @@ def test_a_daemon_fetches_from_the_bucket_what_nobody_else_holds(
             finally:
                 daemon.stop()
             *_, last = said(world.hub)
-    # Every byte of the release came, was verified and tried; its weights are random.
+    # Every byte of the release came, was verified, installed and tried; its weights are random.
+    assert {"verifying", "staged", "trial"} <= {event.phase for event in said(world.hub)}
     assert (last.phase, last.cause) == ("failed", "trial-failed")
     assert last.figures["bytes_fetched"] > len(WEIGHTS)
     assert last.figures["chunks_fetched"] > 20

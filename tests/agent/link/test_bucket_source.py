@@ -248,6 +248,8 @@ def lying(
     server = Authority(folder / "liar", "a liar's CA").server("liar")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server.certificate, server.key)
+    context.verify_mode = ssl.CERT_OPTIONAL  # it asks every client for a certificate
+    context.load_verify_locations(server.ca)
     listener = socket.create_server(("127.0.0.1", 0))
     asked: list[bytes] = []
 
@@ -259,6 +261,8 @@ def lying(
                 return
             try:
                 connection = context.wrap_socket(plain, server_side=True) if tls else plain
+                if isinstance(connection, ssl.SSLSocket):
+                    assert connection.getpeercert() is None
                 asked.append(connection.recv(65_536))
                 connection.sendall(answers[min(len(asked), len(answers)) - 1])
                 while dribble:  # until the device has had enough
