@@ -153,7 +153,7 @@ def _files(
     return {
         f"{artifact.name}/model.{suffix}": artifact.data,
         f"{artifact.name}/golden.bin": golden_bytes(
-            calibration, artifact.answers, classes, artifact.tolerance
+            calibration, artifact.answers, outputs, classes, artifact.tolerance
         ),
         f"{artifact.name}/profile.json": profile_bytes(
             artifact.name, calibration, artifact.answers, inputs, outputs, len(labels)

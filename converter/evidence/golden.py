@@ -6,6 +6,9 @@ nearly share is left out: it would tell of rounding, not of a broken device.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +16,7 @@ from contract.manifest import TensorSpec
 from converter.samples import Arrays, Samples
 from model.golden import GoldenSamples
 from model.golden_file import encode_golden
+from model.tensors import real_values
 
 SAMPLES = 24
 MAX_BYTES = 1 << 20
@@ -25,20 +29,27 @@ MIN_AGREEMENT = 0.95
 
 
 def golden_bytes(
-    samples: Samples, answers: Arrays, classes: TensorSpec | None, tolerance: float
+    samples: Samples,
+    answers: Arrays,
+    outputs: Sequence[TensorSpec],
+    classes: TensorSpec | None,
+    tolerance: float,
 ) -> bytes:
     """Encoded golden samples. `answers` are the artifact's own, [N, ...] over all `samples`.
 
-    `tolerance` is a share of the outputs' span.
+    `outputs` say what integers in them mean; `tolerance` is a share of the outputs' span, in real
+    units like the errors that a device compares with it.
     """
-    chosen = choose(samples, answers, classes, tolerance)
+    real = {spec.name: _real(spec, answers[spec.name]) for spec in outputs}
+    chosen = choose(samples, real, classes, tolerance)
     inputs = {name: array[chosen] for name, array in samples.arrays.items()}
-    outputs = {name: array[chosen] for name, array in answers.items()}
     return encode_golden(
         GoldenSamples(
             inputs=inputs,
-            outputs=outputs,
-            tolerance_abs=tolerance_abs(outputs, tolerance),
+            outputs={name: array[chosen] for name, array in answers.items()},
+            tolerance_abs=tolerance_abs(
+                {name: array[chosen] for name, array in real.items()}, tolerance
+            ),
             min_agreement=MIN_AGREEMENT,
         )
     )
@@ -62,6 +73,11 @@ def tolerance_abs(outputs: Arrays, share: float) -> float:
     """The largest error that a golden run forgives, in the outputs' own unit."""
     spans = [float(np.ptp(array.astype(np.float64))) for array in outputs.values()]
     return max(share * max(spans), 1e-3)
+
+
+def _real(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    # Floats are what they mean, and need no copy.
+    return array if spec.quantisation is None else real_values(spec, array)
 
 
 def _affordable(samples: Samples, answers: Arrays) -> int:

@@ -151,6 +151,9 @@ def test_a_tflite_file_gets_integer_inputs_and_outputs_when_asked(tmp_path: Path
     for spec in (*variant.inputs, *variant.outputs):
         assert spec.dtype == "int8"
         assert spec.quantisation is not None
+    with open_bundle(request.output) as bundle:
+        golden = decode_golden(bundle.read(variant.golden))
+    assert golden.tolerance_abs < 0.11  # of probabilities; in steps it would be 25 and no bound
 
 
 def test_the_variants_stand_in_the_order_of_preference(all_of_them: Converted) -> None:

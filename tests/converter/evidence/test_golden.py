@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
-from contract.manifest import TensorSpec
+from contract.manifest import Quantisation, TensorSpec
 from converter.evidence import golden
 from converter.evidence.golden import choose, golden_bytes, tolerance_abs
 from converter.samples import Samples
@@ -70,7 +71,7 @@ def test_the_tolerance_is_a_share_of_the_outputs_span() -> None:
 
 def test_the_bytes_hold_inputs_and_the_artifacts_answers() -> None:
     samples, found = images(40), answers([0, 1, 2, 3] * 10)
-    decoded = decode_golden(golden_bytes(samples, found, SCORES, 0.1))
+    decoded = decode_golden(golden_bytes(samples, found, [SCORES], SCORES, 0.1))
     assert decoded.samples == golden.SAMPLES
     np.testing.assert_array_equal(decoded.inputs["image"], samples.arrays["image"][:24])
     np.testing.assert_array_equal(decoded.outputs["y"], found["y"][:24])
@@ -78,5 +79,18 @@ def test_the_bytes_hold_inputs_and_the_artifacts_answers() -> None:
 
 def test_equal_samples_give_equal_bytes() -> None:
     found = answers([0, 1, 2, 3] * 10)
-    first = golden_bytes(images(40), found, SCORES, 0.1)
-    assert first == golden_bytes(images(40), found, SCORES, 0.1)
+    first = golden_bytes(images(40), found, [SCORES], SCORES, 0.1)
+    assert first == golden_bytes(images(40), found, [SCORES], SCORES, 0.1)
+
+
+def test_the_tolerance_of_integers_is_in_the_unit_that_a_device_compares_in() -> None:
+    """A tenth of 255 steps is no bound at all for probabilities."""
+    steps = Quantisation(scale=1 / 256, zero_point=0)
+    spec = msgspec.structs.replace(SCORES, dtype="uint8", quantisation=steps)
+    floats = answers([0, 1, 2, 3] * 10)
+    integers = {"y": np.round(floats["y"] * 256).astype(np.uint8)}
+    as_float = decode_golden(golden_bytes(images(40), floats, [SCORES], SCORES, 0.1))
+    as_steps = decode_golden(golden_bytes(images(40), integers, [spec], spec, 0.1))
+    assert as_steps.outputs["y"].dtype == np.uint8
+    assert as_steps.tolerance_abs == pytest.approx(as_float.tolerance_abs, abs=0.01)
+    np.testing.assert_array_equal(as_steps.inputs["image"], as_float.inputs["image"])
