@@ -110,7 +110,9 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
         request.force, gate.why_one_answer(measured.comparison, data.evaluation.origin)
     )
     record = gate.decide(measured.comparison, request.max_drop)
-    objections += _weigh(request.force, gate.why_failed(record, data.calibration.origin))
+    objections += _weigh(
+        request.force, gate.why_failed(record, data.calibration.origin, measured.comparison)
+    )
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
     tell("other variants", 0.78)
     before, behind = _others(request, opened, float_model, float_runner, source, data)
@@ -152,7 +154,9 @@ def _ship_float(
     objections += _weigh(request.force, gate.why_useless(comparison))
     objections += _weigh(request.force, gate.why_one_answer(comparison, data.evaluation.origin))
     record = gate.decide(comparison, request.max_drop)
-    objections += _weigh(request.force, gate.why_failed(record, data.calibration.origin))
+    objections += _weigh(
+        request.force, gate.why_failed(record, data.calibration.origin, comparison)
+    )
     record = unquantised.with_reason(gate.overrule(record, objections), made)
     tell("evidence", 0.85)
     report = unquantised.report_float(request, source, data, made, record, opened.sources.notes)
@@ -194,7 +198,9 @@ def _convert_tflite(
     objections += _weigh(request.force, gate.why_useless(comparison))
     objections += _weigh(request.force, gate.why_one_answer(comparison, data.evaluation.origin))
     record = gate.decide(comparison, request.max_drop)
-    objections += _weigh(request.force, gate.why_failed(record, data.calibration.origin))
+    objections += _weigh(
+        request.force, gate.why_failed(record, data.calibration.origin, comparison)
+    )
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
     record = gate.overrule(record, objections)
     tell("evidence", 0.85)

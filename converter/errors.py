@@ -230,7 +230,7 @@ class UselessBaseline(Objection):
 
 
 class OneAnswer(Objection):
-    """Without labels: the float model answers all of the evaluation data with one class."""
+    """The evaluation data are of one class: by their labels, or by the float model's answers."""
 
 
 class GateFailed(Objection):

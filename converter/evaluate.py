@@ -1,12 +1,14 @@
 """What the int8 model is worth beside the float one: pure arithmetic over their answers.
 
 All shares are in percent. A classifier's answers agree when their top classes do; any other two
-answers agree when every value lies within 5 % of its output's range.
+answers agree when every value lies within 5 % of its output's range. Outputs beside the classes are
+looked at one by one, as the top class says nothing of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from contract.manifest import TensorSpec
 from converter.errors import BadLabels
 from converter.samples import Arrays
+from model.answers import is_distribution
 
 SQNR_CEILING_DB = 120.0
 """What equal answers are given as: JSON has no infinity."""
@@ -33,6 +36,8 @@ class Comparison:
     """What always giving the most frequent label would score."""
     answered: int | None = None
     """How many classes float32 answered with at all; None where the model is no classifier."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Of a classifier's outputs whose values matter, too: the share of samples that keep them."""
 
 
 def compare(
@@ -54,19 +59,21 @@ def compare(
         agreed = _close(reference, answers)
         return Comparison(count, _percent(agreed), sqnr_db(reference, answers))
     theirs, ours = top_class(reference, classes), top_class(answers, classes)
-    agreement = _percent(theirs == ours)
+    agreement, sqnr = _percent(theirs == ours), sqnr_db(reference, answers)
+    values = _values(reference, answers, classes, doubtful=labels is None)
     if labels is None:
-        sqnr = sqnr_db(reference, answers)
-        return Comparison(count, agreement, sqnr, answered=len(np.unique(theirs)))
+        answered = len(np.unique(theirs))
+        return Comparison(count, agreement, sqnr, answered=answered, values=values)
     check_labels(labels, classes.shape[-1])
     return Comparison(
         samples=count,
         agreement=agreement,
-        sqnr_db=sqnr_db(reference, answers),
+        sqnr_db=sqnr,
         accuracy=_percent(ours == labels),
         accuracy_float32=_percent(theirs == labels),
         majority=round(100 * float(np.bincount(labels).max()) / count, 3),
         answered=len(np.unique(theirs)),
+        values=values,
     )
 
 
@@ -100,6 +107,32 @@ def check_labels(labels: NDArray[np.int64], classes: int) -> None:
             f"label {labels[first]} of sample {first} is not one of the model's"
             f" {classes} classes; number the classes from 0 to {classes - 1}"
         )
+
+
+def _values(
+    reference: Arrays, answers: Arrays, classes: TensorSpec, *, doubtful: bool
+) -> dict[str, float]:
+    """The share of samples that keep the values, of each output beside `classes`.
+
+    `doubtful`: nothing but its shape says that `classes` are classes. Where they do not add up to
+    1 either, they may be a regression's numbers; theirs are near when they are so on the average,
+    since a thousand scores always hold one that is not.
+    """
+    beside = {
+        name: array
+        for name, array in reference.items()
+        # One whole number a sample beside the scores is the class again, as scikit-learn has it.
+        if name != classes.name and not (array.dtype.kind in "iub" and array.size == len(array))
+    }
+    found = {
+        name: _percent(_close({name: array}, {name: answers[name]}))
+        for name, array in beside.items()
+    }
+    if doubtful and not is_distribution(classes, reference[classes.name]):
+        ours, theirs = (a[classes.name].astype(np.float64) for a in (reference, answers))
+        away = np.sqrt(np.square(ours - theirs).reshape(len(ours), -1).mean(axis=1))
+        found[classes.name] = _percent(np.asarray(away <= CLOSE * float(np.ptp(ours))))
+    return found
 
 
 def _close(reference: Arrays, answers: Arrays) -> NDArray[np.bool_]:

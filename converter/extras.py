@@ -52,7 +52,8 @@ class Extra:
         """The gate's objection to this variant, which it names."""
         if self.comparison is None:
             return None
-        found = gate.why_failed(gate.decide(self.comparison, max_drop), calibration)
+        record = gate.decide(self.comparison, max_drop)
+        found = gate.why_failed(record, calibration, self.comparison)
         return None if found is None else GateFailed(f"{self.artifact.name}: {found}", found.record)
 
 

@@ -1,7 +1,8 @@
 """The accuracy gate: pure decisions over measured figures. Nothing here runs a model.
 
-Owns: what counts (accuracy where there are labels, else agreement with the float model), whether
-the loss is allowed, and how an overruled objection is recorded in the manifest.
+Owns: what counts (accuracy where there are labels, else agreement with the float model; and the
+values of the outputs that neither tells of), whether the loss is allowed, and how an overruled
+objection is recorded in the manifest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from converter.latency import Latency
 
 DEFAULT_MAX_DROP = 1.0
 MAX_REASON = 400
-_HALF = 50.0
+_HALF, _ALL = 50.0, 100.0
 _ROUNDING = 1e-6
 """So that a drop of exactly the allowed size passes, whatever binary fractions make of it."""
 
@@ -32,6 +33,9 @@ def decide(comparison: Comparison, max_drop: float) -> GateRecord:
         )
     else:
         metric, baseline, measured = "agreement", 100.0, comparison.agreement
+    worst = min(comparison.values.values(), default=100.0)
+    if 100.0 - worst > max(baseline - measured, max_drop + _ROUNDING):
+        metric, baseline, measured = "agreement", 100.0, worst
     return GateRecord(
         metric=metric,
         baseline=baseline,
@@ -41,17 +45,32 @@ def decide(comparison: Comparison, max_drop: float) -> GateRecord:
     )
 
 
-def why_failed(record: GateRecord, calibration: str) -> GateFailed | None:
-    """The objection of a gate that did not pass, or None. `calibration`: its samples' file."""
+def why_failed(
+    record: GateRecord, calibration: str, comparison: Comparison | None = None
+) -> GateFailed | None:
+    """The objection of a gate that did not pass, or None. `calibration`: its samples' file.
+
+    `comparison`: what `record` was decided on, to name the output that it is about.
+    """
     if record.passed:
         return None
     drop = record.baseline - record.measured
+    output = None if comparison is None else _spoiled(comparison, record)
+    of = "" if output is None else f" of the values of output {output!r}"
     return GateFailed(
-        f"{record.metric} fell from {record.baseline:.2f} % to {record.measured:.2f} %, by"
+        f"{record.metric}{of} fell from {record.baseline:.2f} % to {record.measured:.2f} %, by"
         f" {drop:.2f} points where {record.max_drop:g} are allowed; calibrate on better samples"
         f" than those of {calibration}, or raise --max-drop",
         record,
     )
+
+
+def _spoiled(comparison: Comparison, record: GateRecord) -> str | None:
+    """The output whose values the record is about, or None where it is about the classes."""
+    unlabelled = comparison.accuracy is None
+    if record.metric == "accuracy" or (unlabelled and record.measured == comparison.agreement):
+        return None
+    return min(comparison.values, key=lambda name: comparison.values[name])
 
 
 def why_useless(comparison: Comparison) -> UselessBaseline | None:
@@ -71,10 +90,16 @@ def why_useless(comparison: Comparison) -> UselessBaseline | None:
 
 
 def why_one_answer(comparison: Comparison, evaluation: str) -> OneAnswer | None:
-    """The objection to agreement that any constant answer would have, or None.
+    """The objection to agreement or accuracy that any constant answer would have, or None.
 
-    Noise does this: a network gives one class to all of it, and int8 the same one.
+    Noise does this: a network gives one class to all of it, and int8 the same one. So do samples
+    that were sorted by class and cut, and every fourth of what turns through four classes.
     """
+    if comparison.majority == _ALL:
+        return OneAnswer(
+            f"{evaluation}: all {comparison.samples} labels to evaluate by are one class, so that"
+            " accuracy says nothing; evaluate on samples of several classes"
+        )
     if comparison.accuracy is not None or comparison.answered != 1:
         return None
     return OneAnswer(

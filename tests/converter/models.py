@@ -162,6 +162,29 @@ def regressor() -> onnx.ModelProto:
     )
 
 
+def detector() -> onnx.ModelProto:
+    """Scores of a class, and a box that channels of another size make: one scale loses it."""
+    hidden = rng(1).normal(0, 0.4, (8, 16)).astype(np.float32)
+    hidden[:, 8:] *= np.float32(1e-4)
+    scores, box = (rng(seed).normal(0, 0.4, (16, 4)).astype(np.float32) for seed in (2, 3))
+    scores[8:], box[:8] = 0, 0
+    box[8:] *= np.float32(1e4)
+    nodes = [
+        helper.make_node("Gemm", ["x", "hidden"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "scores.w"], ["scores"]),
+        helper.make_node("Gemm", ["r", "box.w"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "corners"], ["box"]),
+    ]
+    named = {"hidden": hidden, "scores.w": scores, "box.w": box, "corners": np.array([-1, 2, 2])}
+    return model(
+        nodes,
+        [tensor("x", "N", 8)],
+        [tensor("scores", "N", 4), tensor("box", "N", 2, 2)],
+        [numpy_helper.from_array(values, name) for name, values in named.items()],
+    )
+
+
 def images(count: int, seed: int = 3) -> Array:
     """float32 [count, 1, 8, 8] in 0..1, no two alike, of the five kinds by turns."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE]

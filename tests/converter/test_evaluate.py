@@ -56,6 +56,30 @@ def test_other_outputs_agree_when_all_their_values_are_near() -> None:
     assert compare(ours, theirs, None, None).agreement == pytest.approx(66.667)
 
 
+def test_outputs_beside_the_classes_are_judged_by_their_values() -> None:
+    boxes = np.arange(8, dtype=np.float32).reshape(4, 2, 1)
+    ours = {**outputs(FLOAT), "boxes": boxes}
+    theirs = {**outputs(FLOAT), "boxes": boxes + np.array([0, 0, 0, 3]).reshape(4, 1, 1)}
+    for labels in (LABELS, None):
+        found = compare(ours, theirs, labels, SCORES)
+        assert found.agreement == 100.0
+        assert found.values == {"boxes": 75.0}
+
+
+def test_the_class_itself_beside_its_scores_is_not_judged_again() -> None:
+    labelled = {**outputs(FLOAT), "label": FLOAT.argmax(axis=1)}
+    assert compare(labelled, labelled, LABELS, SCORES).values == {}
+
+
+def test_numbers_that_only_look_like_scores_are_judged_by_their_values() -> None:
+    """A regression of two numbers: which of them is larger tells nothing of either."""
+    ours = outputs(np.array([[9.0, 1.0, 0.0], [8.0, 2.0, 0.0], [7.0, 0.0, 1.0]], np.float32))
+    theirs = outputs(ours["y"] * np.float32(0.5))
+    found = compare(ours, theirs, None, SCORES)
+    assert (found.agreement, found.values) == (100.0, {"y": 0.0})
+    assert compare(ours, theirs, LABELS[:3], SCORES).values == {}
+
+
 def test_labels_of_a_model_without_classes_are_refused() -> None:
     with pytest.raises(BadLabels, match="remove them"):
         compare(outputs(FLOAT), outputs(INT8), LABELS, None)

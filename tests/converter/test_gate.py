@@ -104,6 +104,28 @@ def test_agreement_on_a_single_class_says_nothing(
     assert (found is not None) is refused
 
 
+def test_accuracy_on_labels_of_one_class_says_nothing() -> None:
+    found = why_one_answer(measured(100.0, 100.0, majority=100.0), "eval.npz")
+    assert "eval.npz: all 100 labels" in str(found)
+    assert why_one_answer(measured(100.0, 100.0, majority=99.0), "eval.npz") is None
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_an_output_beside_the_classes_can_fail_the_gate_and_is_named(labelled: bool) -> None:
+    accuracy = 91.0 if labelled else None
+    found = replace(measured(accuracy, accuracy), values={"boxes": 40.0, "masks": 100.0})
+    record = decide(found, 1.0)
+    assert (record.metric, record.measured, record.passed) == ("agreement", 40.0, False)
+    assert "values of output 'boxes' fell from 100.00 % to 40.00 %" in str(
+        why_failed(record, "calib.npz", found)
+    )
+
+
+def test_outputs_beside_the_classes_that_keep_their_values_change_nothing() -> None:
+    found = replace(measured(91.0, 91.5), values={"boxes": 99.5})
+    assert decide(found, 1.0) == decide(measured(91.0, 91.5), 1.0)
+
+
 def test_a_failure_names_the_samples_that_calibrated() -> None:
     assert "those of noise.npz" in str(why_failed(decide(measured(80.0, 91.5), 1.0), "noise.npz"))
 

@@ -156,6 +156,31 @@ def test_noise_alone_gets_no_agreement_out_of_one_constant_answer(small: Inputs)
     assert gate.reason.startswith("OneAnswer")
 
 
+@pytest.mark.parametrize("search", [True, False])
+def test_an_output_that_int8_spoils_is_named_though_the_classes_agree(
+    small: Inputs, search: bool
+) -> None:
+    models.save(small.model, models.detector())
+    for path, seed in ((small.calib, 1), (small.evaluation, 2)):
+        x = models.rng(seed).normal(size=(80, 8)).astype(np.float32)
+        models.save_samples(path, x=x)
+    request = small.request(search=search)
+    with pytest.raises(errors.GateFailed, match="values of output 'box'"):
+        convert(request)
+    assert not request.output.exists()
+
+
+def test_labels_of_one_class_are_refused_and_can_be_forced(small: Inputs) -> None:
+    """Every fourth of samples that turn through four classes, too, is of one class."""
+    place = np.flatnonzero(models.kinds(100) < 4)
+    image, labels = models.images(100, seed=11)[place], models.kinds(100)[place]
+    models.save_samples(small.calib, image=image, labels=labels)
+    with pytest.raises(errors.OneAnswer, match=r"calib\.npz: all 20 labels"):
+        convert(small.request(evaluation=None))
+    assert leftovers(small.folder) == []
+    assert "OneAnswer" in convert(small.request(evaluation=None, force=True)).manifest.gate.reason
+
+
 def test_too_few_samples_are_refused_by_file_and_can_be_forced(small: Inputs) -> None:
     models.save_samples(small.calib, image=models.images(3, seed=5))
     with pytest.raises(errors.TooFewSamples, match=r"calib\.npz: 3 samples"):
