@@ -23,6 +23,7 @@ from outrider.demo.report import write_report
 from outrider.demo.scenes import SCENES
 from outrider.errors import CommandFailed
 from outrider.operator import OperatorConfig, write_operator
+from outrider.signals import NUMBERS, Stopped
 from outrider.terminal import note, say
 
 
@@ -62,16 +63,6 @@ def _folder() -> Iterator[Path]:
         yield Path(name)
 
 
-class Stopped(KeyboardInterrupt):
-    """The demo was told to end.
-
-    Not KeyboardInterrupt itself: CPython remembers for good that this very class left an
-    `exec` of source text, as dataclasses and named tuples make their methods, and then lets
-    `python -m` end by SIGINT whatever exit code was asked for (`run_eval_code_obj` in
-    Python/pythonrun.c, `Py_RunMain` in Modules/main.c).
-    """
-
-
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP unwind the demo, so that its processes are ended."""
@@ -81,8 +72,7 @@ def interruptible() -> Iterator[None]:
         os.write(sys.stderr.fileno(), b"\nstopping ...\n")
         raise Stopped
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {n: signal.signal(n, interrupt) for n in numbers}
+    before = {n: signal.signal(n, interrupt) for n in NUMBERS}
     try:
         yield
     finally:
