@@ -14,7 +14,7 @@ UNITS = {
     "MiB": 1 << 20,
     "GiB": 1 << 30,
 }
-MAX_BYTES = 1 << 40
+MAX_BYTES = 10**12
 _WHOLE = re.compile(r"(\d{1,13}(?:\.\d{1,6})?) ?(B|kB|KB|MB|GB|KiB|MiB|GiB)?\Z", re.ASCII)
 
 
@@ -31,8 +31,10 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """20000000 -> `20 MB`; three figures at most."""
+    """20000000 -> `20 MB`; rounded to three figures."""
     for unit in ("GB", "MB", "kB"):
-        if size >= UNITS[unit]:
-            return f"{size / UNITS[unit]:.3g} {unit}"
+        # What would be rounded to 1000 of the next smaller unit is one of this.
+        if size >= 0.9995 * UNITS[unit]:
+            value = size / UNITS[unit]
+            return f"{value:.0f} {unit}" if value >= 999.5 else f"{value:.3g} {unit}"
     return f"{size} B"

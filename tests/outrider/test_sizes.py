@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outrider.sizes import MAX_BYTES, format_size, parse_size
@@ -38,7 +38,24 @@ def test_what_is_formatted_parses_back(size: int) -> None:
     assert parse_size(format_size(size * 1_000_000)) == size * 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (999, "999 B"),
+        (999_499, "999 kB"),
+        (999_600, "1 MB"),
+        (999_999_999, "1 GB"),
+        (1_234_567, "1.23 MB"),
+        (MAX_BYTES, "1000 GB"),
+    ],
+)
+def test_a_size_is_told_in_the_unit_that_fits(size: int, text: str) -> None:
+    assert format_size(size) == text
+
+
 @given(st.integers(0, MAX_BYTES))
+@example(999_600_000)
+@example(MAX_BYTES)
 def test_what_is_formatted_is_right_to_three_figures(size: int) -> None:
     assert abs(parse_size(format_size(size)) - size) <= size * 0.005 + 1
 
