@@ -44,13 +44,24 @@ def quantise(
         )
     try:
         with quiet() as notes:
-            quantised = _quantise(model, ranges, activations, sorted(keep_float))
+            left_alone = {*keep_float, *_grouped_deconvolutions(model)}
+            quantised = _quantise(model, ranges, activations, sorted(left_alone))
     except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise QuantisationFailed(
             f"onnxruntime's quantiser failed ({first_line(error)}); export the model with"
             " opset_version=17 and static shapes"
         ) from error
     return quantised, notes
+
+
+def _grouped_deconvolutions(model: onnx.ModelProto) -> list[str]:
+    """onnxruntime scales their weights by output channel, and forgets that a group has fewer."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "ConvTranspose"
+        and any(a.name == "group" and a.i > 1 for a in node.attribute)
+    ]
 
 
 def _quantise(

@@ -94,6 +94,26 @@ def test_a_node_that_is_to_stay_float_keeps_its_weights() -> None:
     assert "c1.w_quantized" in names
 
 
+def test_a_grouped_deconvolution_stays_float_and_the_rest_does_not() -> None:
+    """onnxruntime's quantiser fails on its weights per channel."""
+    nodes = [
+        helper.make_node("Conv", ["image", "c.w"], ["c"], name="c"),
+        helper.make_node("ConvTranspose", ["c", "d.w", "d.b"], ["y"], name="d", group=2),
+    ]
+    weights = [models.weight("c.w", 4, 1, 3, 3), models.weight("d.w", 4, 3, 3, 3)]
+    made = inferred(
+        models.model(
+            nodes,
+            [models.tensor("image", "N", 1, 8, 8)],
+            [models.tensor("y", "N", 6, 8, 8)],
+            [*weights, models.weight("d.b", 6)],
+        )
+    )
+    quantised, _ = quantise(made, plain_ranges(made, calibration()))
+    names = {tensor.name for tensor in quantised.graph.initializer}
+    assert {"d.w", "c.w_quantized"} <= names
+
+
 def test_the_float_model_stays_as_it_was() -> None:
     model = inferred(models.classifier(norm=False))
     before = model.SerializeToString()
