@@ -151,7 +151,7 @@ def _checked(
     if array.ndim != len(spec.shape) or list(array.shape[1:]) != want:
         raise WrongShape(
             f"{path}: {spec.name!r} has shape {list(array.shape)}, the model takes"
-            f" {['N', *want]}; reshape the samples".replace("'N'", "N")
+            f" {['N', *want]}; {_remedy(array.shape[1:], want)}".replace("'N'", "N")
         )
     if len(array) == 0:
         raise NoSamples(f"{path}: {spec.name!r} holds no samples; give at least one")
@@ -167,6 +167,13 @@ def _checked(
             f"{path}: every value of {spec.name!r} is {found.low[0]}; give real samples"
         )
     return array, found
+
+
+def _remedy(found: Sequence[int], want: Sequence[int]) -> str:
+    """Reshaped, samples of another layout would have the right shape, and scrambled values."""
+    if sum(size > 1 for size in want) > 1 and sorted(found) == sorted(want):
+        return "the layout is another one: transpose the samples (numpy.transpose), never reshape"
+    return "reshape the samples"
 
 
 def _cast(path: Path, array: Array | Rows, spec: TensorSpec) -> Array | Rows:

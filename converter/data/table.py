@@ -149,7 +149,8 @@ def _prepared(values: array[float], columns: int, recipe: TableInput | None) -> 
     table = np.array(values, np.float64).reshape(len(values) // max(columns, 1), columns)
     if recipe is not None and len(table):
         table = np.stack([prepare_columns(recipe, row) for row in table])
-    return table.astype(np.float32)
+    with np.errstate(over="ignore"):  # what overflows is found as Inf right after
+        return table.astype(np.float32)
 
 
 def _number(cell: str) -> float | None:

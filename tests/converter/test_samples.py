@@ -143,6 +143,23 @@ def test_wrong_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     refused(path, errors.WrongShape, "'image'", "[N, 1, 8, 8]")
 
 
+@pytest.mark.parametrize(
+    ("shape", "want", "remedy"),
+    [
+        ((9, 8, 8, 3), [-1, 3, 8, 8], "transpose the samples"),
+        ((9, 3, 8, 8), [-1, 8, 8, 3], "transpose the samples"),
+        ((9, 64), [-1, 1, 8, 8], "; reshape the samples"),
+        ((9, 10, 1), [-1, 1, 10], "; reshape the samples"),
+    ],
+)
+def test_another_layout_is_to_be_transposed_and_not_reshaped(
+    shape: tuple[int, ...], want: list[int], remedy: str, tmp_path: Path
+) -> None:
+    path = npz(tmp_path, image=np.random.default_rng(0).random(shape, dtype=np.float32))
+    with pytest.raises(errors.WrongShape, match=remedy):
+        read_samples(path, [TensorSpec(name="image", dtype="float32", shape=want)])
+
+
 def test_inputs_of_different_length(tmp_path: Path) -> None:
     path = npz(
         tmp_path,
