@@ -20,6 +20,15 @@ def report_files(report: EvaluationReport) -> dict[str, bytes]:
     return {HTML_PATH: render(report), JSON_PATH: encode_report(report)}
 
 
+def check_report_folder(directory: Path) -> None:
+    """Raise `OutputUnwritable` where `write_report` could write nothing; makes nothing."""
+    there = next(p for p in (directory.absolute(), *directory.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OutputUnwritable(
+            f"{directory}: {there} is no folder that can be written to; choose another --report"
+        )
+
+
 def write_report(directory: Path, report: EvaluationReport) -> None:
     """Write both files into `directory`; raises `OutputUnwritable`.
 

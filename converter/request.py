@@ -107,7 +107,9 @@ def _check_paths(request: ConvertRequest) -> None:
     parent = request.output.absolute().parent
     if not parent.is_dir():
         raise OutputUnwritable(f"{parent}: no such directory; create it first")
-    if request.output.is_dir() or not os.access(parent, os.W_OK):
+    # A device or a pipe would be replaced by a file, also where it is /dev/null.
+    special = request.output.exists() and not request.output.is_file()
+    if special or not os.access(parent, os.W_OK):
         raise OutputUnwritable(f"{request.output}: cannot be written there; choose another -o")
 
 

@@ -120,7 +120,7 @@ def convert(
     require("converter", "onnx", "onnxruntime", "numpy")
     from converter.convert import convert as run
     from converter.inspection import describe
-    from converter.report_files import write_report
+    from converter.report_files import check_report_folder, write_report
     from converter.request import ConvertRequest
 
     request = ConvertRequest(
@@ -150,6 +150,8 @@ def convert(
         measurements=measurements,
         onnx2tf_python=onnx2tf_python,
     )
+    if report is not None:  # now, and not when the bundle stands
+        check_report_folder(report)
     with _progress() as bar:
         task = bar.add_task("reading", total=1.0)
         made = run(request, lambda step, share: bar.update(task, description=step, completed=share))

@@ -54,6 +54,14 @@ def test_bad_names_and_limits(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_pipe_or_a_device_is_not_replaced_by_a_bundle(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.bundle")
+    with pytest.raises(OutputUnwritable, match="another -o"):
+        check_request(request(tmp_path))
+    with pytest.raises(OutputUnwritable):
+        check_request(request(tmp_path, output=Path("/dev/null")))
+
+
 def test_one_file_cannot_calibrate_and_evaluate(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     same = tmp_path / "d" / ".." / "c.npz"

@@ -58,3 +58,16 @@ def test_inspect_shows_what_the_conversion_measured(
     assert sum(cell[2] for cell in variant["confusion"]["cells"]) == 60
     assert report["coverage"][0]["tensor"] == models.INPUT
     assert any(candidate["chosen"] for candidate in report["candidates"])
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_there_is_a_bundle(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, file = tmp_path / "kinds.bundle", tmp_path / "calib.npz"
+    for folder in (file, file / "report"):
+        assert main([*arguments, "-o", str(bundle), "--report", str(folder)]) == 1
+        assert "choose another --report" in " ".join(capsys.readouterr().err.split())
+    assert not bundle.exists()
+    absent = tmp_path / "a" / "b"
+    assert main([*arguments, "-o", str(bundle), "--report", str(absent)]) == 0
+    assert (absent / "report.html").exists()
