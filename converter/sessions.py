@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from converter.errors import InvalidOutput, ModelFailed
 from converter.samples import Samples
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+"""An error is raised as well, and told by us."""
 _DEFAULT_SEVERITY = 2
 
 
@@ -33,7 +34,7 @@ class Runner:
 
     def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
         """Outputs by name, each [N, ...]; raises `ModelFailed`, `InvalidOutput`."""
-        parts = [self.run_once(batch) for batch in samples.batches(self.batch)]
+        parts = [self._run_batch(batch) for batch in samples.batches(self.batch)]
         whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
         for name, array in whole.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -42,6 +43,26 @@ class Runner:
                     " these samples, check their scale"
                 )
         return whole
+
+    def _run_batch(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        try:
+            return self.run_once(inputs)
+        except ModelFailed as error:
+            raise self._refuses_many(inputs) or error from error
+
+    def _refuses_many(self, inputs: dict[str, NDArray[Any]]) -> ModelFailed | None:
+        """The error of a graph that says "any batch" at its inputs, and one inside; or None."""
+        count = len(next(iter(inputs.values())))
+        if count == 1:
+            return None
+        try:
+            self.run_once({name: array[:1] for name, array in inputs.items()})
+        except ModelFailed:
+            return None
+        return ModelFailed(
+            f"the model answers one sample, and fails for {count} at once: a batch of 1 stands in"
+            " its graph; export it with a dynamic batch, or convert with --fixed-batch"
+        )
 
     def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """One call; raises `ModelFailed`."""
@@ -74,7 +95,7 @@ def session_options(optimised: Path | None = None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     return options
@@ -90,7 +111,7 @@ def quiet() -> Iterator[list[str]]:
     handlers, level = root.handlers[:], root.level
     root.handlers[:] = [notes]
     root.setLevel(logging.WARNING)
-    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield notes.texts

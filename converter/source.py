@@ -108,6 +108,7 @@ def _check(path: Path, model: onnx.ModelProto, domains: frozenset[str]) -> tuple
     _check_graph(path, model)
     _refuse_quantised(path, model)
     _refuse_broken_weights(path, model)
+    _refuse_half(path, model)
     return _inputs(path, model)
 
 
@@ -210,6 +211,16 @@ def _refuse_broken_weights(path: Path, model: onnx.ModelProto) -> None:
             raise NonFiniteWeights(
                 f"{path}: weight {tensor.name!r} has {bad} NaN or Inf of {values.size} values;"
                 " the training diverged, take an earlier checkpoint"
+            )
+
+
+def _refuse_half(path: Path, model: onnx.ModelProto) -> None:
+    """At opset 17 integers know float32 alone: what comes out of float16 was seen to be wrong."""
+    for tensor in _tensors(model.graph):
+        if tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16) and len(tensor.dims) > 1:
+            raise UnsupportedTensor(
+                f"{path}: weight {tensor.name!r} is float16; export the model as float32, the"
+                " variants are made of that (float16 is one of them: --with-cuda)"
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from converter.errors import InvalidOutput, ModelFailed
 from converter.latency import ROUNDS, measure_latency
@@ -53,6 +53,22 @@ def test_an_output_without_a_batch_is_refused() -> None:
     )
     with pytest.raises(ModelFailed, match="no batch in front"):
         Runner(made.SerializeToString()).run(IMAGES)
+
+
+@pytest.mark.parametrize("rows", [1, -1])
+def test_a_batch_that_stands_in_the_graph_is_named_with_a_remedy(
+    rows: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Fixed as one it fails in the runtime; as -1 all samples would become one row."""
+    made = models.model(
+        [helper.make_node("Reshape", ["image", "shape"], ["y"])],
+        [models.tensor("image", "N", 1, 8, 8)],
+        [models.tensor("y", 1, 64)],
+        [numpy_helper.from_array(np.array([1, 64 if rows == 1 else -1]), "shape")],
+    )
+    with pytest.raises(ModelFailed, match=r"one sample, and fails for .* --fixed-batch"):
+        Runner(made.SerializeToString()).run(IMAGES)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_answer_that_is_not_finite_is_refused() -> None:
