@@ -67,7 +67,7 @@ def number_of(root: x509.Certificate) -> int:
     """`hub root 3` -> 3; the first has none."""
     name = str(root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
     last = name.rpartition(" ")[2]
-    return int(last) if last.isdigit() and len(last) < 9 else 1
+    return int(last) if last.isascii() and last.isdecimal() and len(last) < 9 else 1
 
 
 def signer_in(folder: Path) -> Signer:

@@ -152,7 +152,7 @@ class HttpsBlobSource:
 
     def _refused(self, answer: Answer) -> TransportFailed:
         said = answer.headers.get(TIME_HEADER.lower(), "")
-        if answer.status == 409 and said.isdigit() and len(said) <= 16:
+        if answer.status == 409 and said.isascii() and said.isdecimal() and len(said) <= 16:
             # The hub, whose certificate we have checked, says what time it is.
             self._ahead_ms = min(int(said), _MAX_TIME_MS) - self._now_ms()
         return TransportFailed(f"the hub gives no blobs: {refusal(answer)}")

@@ -261,4 +261,4 @@ def _versions(trust: Trust) -> dict[str, int]:
 
 def _number(name: str) -> int:
     head = name.partition(".")[0]
-    return int(head) if head.isdigit() else 0
+    return int(head) if head.isascii() and head.isdecimal() else 0

@@ -19,7 +19,7 @@ def groups_left(lines: Iterable[str]) -> set[int]:
     left: set[int] = set()
     for line in lines:
         text = line.strip()
-        if not text[1:].isdigit():
+        if not text.isascii() or not text[1:].isdecimal():
             continue
         if text.startswith("+"):
             left.add(int(text[1:]))

@@ -120,7 +120,7 @@ def test_when_the_demo_is_killed_its_groups_are_ended(tmp_path: Path, stubborn: 
 
 
 def test_the_reaper_ends_only_what_was_not_taken_back() -> None:
-    assert groups_left(["+1\n", "+2\n", "-1\n", "nonsense\n", "+\n", ""]) == {2}
+    assert groups_left(["+1\n", "+2\n", "-1\n", "nonsense\n", "+\n", "", "+\u00b2\n"]) == {2}
 
 
 def test_a_gap_and_a_repetition_are_both_seen() -> None:

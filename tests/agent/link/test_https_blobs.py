@@ -259,7 +259,7 @@ def test_a_connection_that_is_cut_goes_on_with_the_outstanding_ones(world: World
 
 
 @contextmanager
-def lying(hub: HubServices, answer: bytes) -> Iterator[str]:
+def lying(hub: HubServices, answer: bytes, head: bytes = b"200 OK") -> Iterator[str]:
     """A server with the hub's certificate that answers every request with these bytes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*Authority(hub.directory / "ca").pair("api"))
@@ -276,7 +276,7 @@ def lying(hub: HubServices, answer: bytes) -> Iterator[str]:
                 asked = b""
                 while not asked.endswith(b"]}") and (more := connection.recv(65_536)):
                     asked += more
-                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + answer)
+                connection.sendall(b"HTTP/1.1 " + head + b"\r\nConnection: close\r\n\r\n" + answer)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -302,6 +302,17 @@ def test_an_answer_that_cannot_be_read_is_held_in_no_memory(
 ) -> None:
     with lying(world.hub, answer) as url, pytest.raises(TransportFailed, match=why):
         world.fetch(world.source(url))
+
+
+@pytest.mark.parametrize("time", [b"\xb2", b"1\xb9", b"-5", b"1e9", b"9" * 17, b""])
+def test_a_time_that_is_no_number_moves_no_clock(world: World, time: bytes) -> None:
+    """`\u00b2` is a digit to Python, and no number."""
+    head = b"409 Conflict\r\nOutrider-Time-Ms: " + time
+    with lying(world.hub, b"", head) as url:
+        source = world.source(url)
+        with pytest.raises(TransportFailed, match="no blobs"):
+            world.fetch(source)
+    assert source._ahead_ms == 0
 
 
 def test_a_release_that_is_kept_off_the_broker_comes_all_the_same(
