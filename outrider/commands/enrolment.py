@@ -128,7 +128,7 @@ def pending(config: Config = None, json: Json = False) -> None:
         print_json(found)
         return
     print_table(
-        ("name", "host", "model", "serial", "asked", "approved", "key fingerprint"),
+        ("name", "host", "model", "serial", "asked", "approved"),
         [
             (
                 each["device"],
@@ -137,12 +137,16 @@ def pending(config: Config = None, json: Json = False) -> None:
                 each["claims"]["serial"],
                 minute(each["asked_at_ms"]),
                 "yes" if each["approved"] else "no",
-                each["key_id"],
             )
             for each in found
         ],
         "nobody waits for approval",
     )
+    # A person compares them with what devices show: no table may wrap or cut them.
+    if found:
+        say("\nkey fingerprint")
+    for each in found:
+        say(f"{each['key_id']}  {each['device']}")
 
 
 @device.command("approve")

@@ -12,16 +12,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from agent.enrol import enroll, read_file
 from agent.identity import load_identity
+from contract.enrolment import EnrolmentPending
 from fleet.ca import Authority
 from fleet.devices import find_device
+from fleet.enrolment import enrol
 from fleet.ports import HubServices
 from outrider.__main__ import main
 from outrider.operator import OperatorConfig, write_operator
 from tests.fleet.conftest import hub_directory, hub_template
-from tests.fleet.harness import HubDirectory, over_https, until
+from tests.fleet.harness import HubDirectory, enrolment_request, over_https, until
 
 __all__ = ["hub_directory", "hub_template"]
 
@@ -195,13 +198,31 @@ def test_a_machine_waits_for_the_operators_word_and_comes_in(
     assert (waiting["device"], waiting["key_id"]) == ("cam-1", shown[0])
     assert waiting["claims"]["host"]
     assert main(["device", "pending"]) == 0
-    assert shown[0] in capsys.readouterr().out
+    assert f"{shown[0]}  cam-1" in capsys.readouterr().out.splitlines()
     [said] = run(capsys, "device", "approve", "cam-1")
     assert said["approved"] is True
     approved.set()
     device.join(20)
     assert load_identity(tmp_path / "state").device == "cam-1"
     assert run(capsys, "device", "pending") == []
+
+
+@pytest.mark.parametrize("columns", ["30", "80", "250"])
+def test_a_fingerprint_is_shown_whole_however_narrow_the_terminal(
+    hub: HubServices,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    name = "a-camera-with-a-long-name-at-the-far-end-of-the-third-hall"
+    file = read_file(Path(run(capsys, "device", "add", name)["file"]))
+    request = enrolment_request(file, generate_private_key(SECP256R1()))
+    authority = Authority(hub.directory / "ca")
+    waiting = enrol(hub.storage, authority, request, hub.clock(), ask_first=True)
+    assert isinstance(waiting, EnrolmentPending)
+    assert main(["device", "pending"]) == 0
+    assert f"{waiting.key_id}  {name}" in capsys.readouterr().out.splitlines()
 
 
 def test_approving_nobody_says_so(hub: HubServices, capsys: pytest.CaptureFixture[str]) -> None:
