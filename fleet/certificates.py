@@ -1,12 +1,33 @@
-"""The leaves that the hub issued, as rows: remembers one, revokes a device's."""
+"""The leaves that the hub issued, as rows: remembers one, revokes a device's, says who signed."""
 
 from __future__ import annotations
 
-from sqlalchemy import update
+from collections.abc import Iterator
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from contract.errors import BadSignature
 from fleet.issuing import Issued
 from fleet.storage.schema import Certificate, Device
+
+
+class Signed(Protocol):
+    """A `contract.signed_request.SignedRequest`, whatever it asks for."""
+
+    def check(self, key: EllipticCurvePublicKey) -> None:
+        """Raises `BadSignature`."""
+
+
+def is_signed_by(session: Session, signed: Signed, device: str, ended_after_ms: int) -> bool:
+    """Whether by a key of this enrolled device, with a leaf that is unrevoked and ended no sooner.
+
+    A device has one key, or two while it is being replaced: a stranger costs a check or two.
+    """
+    return any(_checks(signed, key) for key in _keys(session, device, ended_after_ms))
 
 
 def remember_certificate(session: Session, device: str, issued: Issued) -> None:
@@ -34,3 +55,26 @@ def revoke_certificates(session: Session, device: Device, now_ms: int) -> None:
     )
     if device.enrolled_at_ms is not None:
         device.takeover_since_ms = now_ms
+
+
+def _keys(session: Session, device: str, ended_after_ms: int) -> Iterator[EllipticCurvePublicKey]:
+    """Each once."""
+    pems = session.scalars(
+        select(Certificate.public_key_pem)
+        .join(Device, Device.name == Certificate.device)
+        .where(Device.name == device, Device.status == "enrolled")
+        .where(Certificate.revoked_at_ms.is_(None), Certificate.not_after_ms > ended_after_ms)
+        .distinct()
+    )
+    for pem in pems:
+        key = load_pem_public_key(pem.encode())
+        assert isinstance(key, EllipticCurvePublicKey)  # noqa: S101 - fleet.ca issues no other
+        yield key
+
+
+def _checks(signed: Signed, key: EllipticCurvePublicKey) -> bool:
+    try:
+        signed.check(key)
+    except BadSignature:
+        return False
+    return True

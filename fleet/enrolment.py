@@ -1,7 +1,9 @@
 """Gives a device its certificate, once, against the secret of its enrolment file.
 
 The hub sets the subject itself; of the CSR only the key counts. The secret is forgotten once used;
-what stays is the reply, for an exact retry: a reply lost on the way must not strand a device.
+what stays is the reply, for an exact retry: a reply lost on the way must not strand a device. Wrong
+tries cost the file nothing, or whoever knows a device's name could void it: what keeps a secret of
+256 bits from being guessed is its length.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ LIFETIME_MS = 3_600_000
 WAITING_MS = 7 * 24 * LIFETIME_MS
 """How long a request waits for an operator's word."""
 RETRY_S = 15
-MAX_ATTEMPTS = 5
 
 _REFUSED = "ask for a new enrolment file (`outrider device add`)"
 
@@ -51,10 +52,19 @@ def open_enrolment(
         secret=secrets.token_hex(32),
         created_at_ms=now_ms,
         expires_at_ms=now_ms + valid_ms,
-        attempts=0,
     )
     session.add(enrolment)
     return enrolment
+
+
+def prove(storage: Storage, request: EnrolmentRequest, now_ms: int) -> None:
+    """Raises `EnrolmentRefused` unless whoever asks holds the file. One hash; changes nothing."""
+    with storage.reading() as session:
+        enrolment = _find(session, request.device, now_ms)
+        if enrolment.secret is None:
+            _answer_again(enrolment, _digest(request))
+        else:
+            _check(enrolment.secret, request)
 
 
 def enrol(
@@ -64,18 +74,12 @@ def enrol(
     now_ms: int,
     ask_first: bool = False,
 ) -> EnrolmentReply | EnrolmentPending:
-    """Answer one request; raises `EnrolmentRefused`. Wrong attempts are counted, and count.
+    """Answer one request; raises `EnrolmentRefused`.
 
     `ask_first`: without an operator's approval of this very key, the request waits.
     """
-    refusal: EnrolmentRefused
     with storage.session() as session:
-        try:
-            return _answer(session, authority, request, now_ms, ask_first)
-        except EnrolmentRefused as error:
-            # Leave the block without an error, so that the counted attempt is committed.
-            refusal = error
-    raise refusal
+        return _answer(session, authority, request, now_ms, ask_first)
 
 
 def _answer(
@@ -86,10 +90,10 @@ def _answer(
     ask_first: bool,
 ) -> EnrolmentReply | EnrolmentPending:
     enrolment = _find(session, request.device, now_ms)
-    digest = digest_of(encode_enrolment(request))
+    digest = _digest(request)
     if enrolment.secret is None:
         return _answer_again(enrolment, digest)
-    _check(enrolment, request)
+    _check(enrolment.secret, request)
     key = csr_key(request.csr_pem)
     if ask_first and not _is_approved(enrolment, digest):
         return _wait(enrolment, request, digest, key_id(key), now_ms)
@@ -130,11 +134,7 @@ def _find(session: Session, device: str, now_ms: int) -> Enrolment:
     if enrolment is None:
         raise EnrolmentRefused(f"no enrolment of {device} is open: {_REFUSED}")
     if now_ms >= enrolment.expires_at_ms:
-        enrolment.secret = None
         raise EnrolmentRefused(f"the enrolment file of {device} has expired: {_REFUSED}")
-    if enrolment.attempts >= MAX_ATTEMPTS:
-        enrolment.secret = None
-        raise EnrolmentRefused(f"too many wrong attempts to enrol {device}: {_REFUSED}")
     return enrolment
 
 
@@ -147,17 +147,16 @@ def _answer_again(enrolment: Enrolment, digest: str) -> EnrolmentReply:
     return msgspec.convert(enrolment.reply, EnrolmentReply)
 
 
-def _check(enrolment: Enrolment, request: EnrolmentRequest) -> None:
-    assert enrolment.secret is not None  # noqa: S101 - narrows the type; the caller looked
-    expected = request_mac(
-        enrolment.secret, request.device, request.csr_pem, request.nonce, request.claims
-    )
+def _check(secret: str, request: EnrolmentRequest) -> None:
+    expected = request_mac(secret, request.device, request.csr_pem, request.nonce, request.claims)
     try:
         check_mac(expected, request.mac, "enrolment request")
     except BadSignature as error:
-        # One that waits for days must not be voided by whoever knows the device's name.
-        enrolment.attempts += enrolment.asked_at_ms is None
         raise EnrolmentRefused(str(error)) from error
+
+
+def _digest(request: EnrolmentRequest) -> str:
+    return digest_of(encode_enrolment(request))
 
 
 def _close(

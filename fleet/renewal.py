@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from contract.errors import BadSignature
 from contract.renewal import RenewalReply, RenewalRequest, SignedRenewal
 from fleet.ca import DAY_MS, Authority
-from fleet.certificates import remember_certificate
+from fleet.certificates import is_signed_by, remember_certificate
 from fleet.csr import csr_key
 from fleet.errors import ClockDiffers, RenewalRefused
 from fleet.issuing import public_key_pem
@@ -28,6 +28,17 @@ GRACE_MS = 365 * DAY_MS
 """How long after its end a certificate may still be renewed."""
 
 _REFUSED = "enrol it again (`outrider device add NAME --replace`)"
+
+
+def prove(storage: Storage, signed: SignedRenewal) -> None:
+    """Raises `RenewalRefused` unless a key signed that has, or had, a certificate of this device.
+
+    Changes nothing, and reads no CSR: what a stranger sends is a signature to check, and no more.
+    """
+    device = signed.request.device
+    with storage.reading() as session:
+        if not is_signed_by(session, signed, device, ended_after_ms=0):
+            raise RenewalRefused(f"{device} has no certificate for this key here: {_REFUSED}")
 
 
 def renew(

@@ -39,6 +39,7 @@ def create_app(hub: HubServices) -> FastAPI:
     app.state.hub = hub
     app.state.enrolments = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
     app.state.renewals = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
+    app.state.strangers = RateLimit(*identity.REQUESTS_A_MINUTE, hub.clock)
     app.state.blob_requests = RateLimit(*blobs.REQUESTS_A_MINUTE, hub.clock)
     app.state.blob_streams = BoundedSemaphore(blobs.MAX_STREAMS)
     api = APIRouter(prefix=PREFIX)

@@ -78,12 +78,15 @@ class RateLimit:
         self._lock = Lock()
 
     def allows(self, name: str) -> bool:
-        """Take one request's worth from both buckets; False when either is empty."""
+        """Take one request's worth from both buckets; False when either is empty.
+
+        The name's own first: one that asks without end takes nothing from the others.
+        """
         with self._lock:
             now_ms = self._clock()
-            if not self._take("", self._overall, now_ms):
+            if not self._take(f"/{name}", self._per_name, now_ms):
                 return False
-            return self._take(f"/{name}", self._per_name, now_ms)
+            return self._take("", self._overall, now_ms)
 
     def _take(self, key: str, per_minute: int, now_ms: int) -> bool:
         left, since_ms = self._buckets.pop(key, (float(per_minute), now_ms))

@@ -121,6 +121,7 @@ class Enrolment(Table):
     created_at_ms: Mapped[int]
     expires_at_ms: Mapped[int]
     attempts: Mapped[int] = mapped_column(default=0)
+    """Of older hubs, which counted wrong tries; nothing reads it."""
     used_at_ms: Mapped[int | None]
     request_digest: Mapped[str | None] = mapped_column(String(64))
     """SHA-256 over the request that was answered, so that an exact retry gets the same answer."""

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from contract.enrolment import EnrolmentFile, check_mac, reply_mac, request_mac
 from fleet.ca import DEVICE_DAYS
 from fleet.devices import add_device, remove_device
-from fleet.enrolment import LIFETIME_MS, MAX_ATTEMPTS
+from fleet.enrolment import LIFETIME_MS, prove
 from fleet.errors import EnrolmentRefused
 from fleet.issuing import public_key_pem
 from fleet.ports import HubServices
@@ -133,16 +133,39 @@ def test_an_expired_file_is_refused_even_for_a_retry(hub_directory: HubDirectory
             answer(hub, request)
 
 
-def test_wrong_macs_are_counted_until_the_file_is_void(
+def test_wrong_macs_void_no_file(
+    hub: HubServices, file: EnrolmentFile, key: ec.EllipticCurvePrivateKey
+) -> None:
+    """They did once, after five: whoever knew the device's name could keep it out."""
+    good = enrolment_request(file, key)
+    for number in range(20):
+        with pytest.raises(EnrolmentRefused, match="wrong HMAC"):
+            answer(hub, msgspec.structs.replace(good, mac=f"{number:064x}"))
+
+    assert answer(hub, good).device == "cam-1"
+
+
+def test_a_secret_is_too_long_to_be_guessed(hub: HubServices, file: EnrolmentFile) -> None:
+    others = {add_device(hub, f"cam-{n}", "camera", {}).secret for n in range(2, 6)}
+    assert len({bytes.fromhex(secret) for secret in others | {file.secret}}) == 5
+    assert all(len(bytes.fromhex(secret)) == 32 for secret in others | {file.secret})
+
+
+def test_a_proof_is_of_the_file_and_changes_nothing(
     hub: HubServices, file: EnrolmentFile, key: ec.EllipticCurvePrivateKey
 ) -> None:
     good = enrolment_request(file, key)
-    for _ in range(MAX_ATTEMPTS):
+    wrong = msgspec.structs.replace(good, mac="0" * 64)
+    for _ in range(2):
+        prove(hub.storage, good, hub.clock())
         with pytest.raises(EnrolmentRefused, match="wrong HMAC"):
-            answer(hub, msgspec.structs.replace(good, mac="0" * 64))
-
-    with pytest.raises(EnrolmentRefused, match="too many"):
-        answer(hub, good)
+            prove(hub.storage, wrong, hub.clock())
+    answer(hub, good)
+    prove(hub.storage, good, hub.clock())
+    with pytest.raises(EnrolmentRefused, match="enrolled already"):
+        prove(hub.storage, wrong, hub.clock())
+    with pytest.raises(EnrolmentRefused, match="expired"):
+        prove(hub.storage, good, file.expires_at_ms)
 
 
 def test_a_request_of_another_device_is_refused(

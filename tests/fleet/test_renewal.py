@@ -17,7 +17,7 @@ from fleet.certificates import remember_certificate
 from fleet.devices import remove_device
 from fleet.errors import ClockDiffers, CsrRefused, RenewalRefused
 from fleet.ports import HubServices
-from fleet.renewal import GRACE_MS, WINDOW_MS, renew
+from fleet.renewal import GRACE_MS, WINDOW_MS, prove, renew
 from fleet.rotation import Step
 from fleet.setup import succession_at
 from fleet.storage.schema import Certificate, Device
@@ -128,6 +128,33 @@ def test_a_key_of_another_device_gets_nothing_under_this_name(later: Later) -> N
     other = enrolled(later.hub, "cam-2")
     with pytest.raises(RenewalRefused):
         later.ask(device=Voice("cam-1", other.key))
+
+
+def test_a_proof_is_the_devices_signature_whatever_the_csr_and_changes_nothing(
+    later: Later,
+) -> None:
+    storage = later.hub.storage
+    for body in (renewal(later.device, later.now[0]), renewal(later.device, 5)):
+        prove(storage, read_renewal(body))
+    request = RenewalRequest(device="cam-1", csr_pem="x", nonce="3" * 32, at_ms=later.now[0])
+    prove(storage, read_renewal(sign_renewal(request, later.device.key)))
+    for key in (Voice("cam-1").key, enrolled(later.hub, "cam-2").key):
+        with pytest.raises(RenewalRefused, match="no certificate for this key"):
+            prove(storage, read_renewal(sign_renewal(request, key)))
+    assert later.ask(at_ms=later.now[0]).device == "cam-1"
+
+
+def test_a_device_that_was_off_too_long_is_told_so_and_a_removed_one_proves_nothing(
+    later: Later,
+) -> None:
+    later.days(DEVICE_DAYS + 2 * 365)
+    signed = read_renewal(renewal(later.device, later.now[0]))
+    prove(later.hub.storage, signed)
+    with pytest.raises(RenewalRefused, match="more than a year ago"):
+        later.ask()
+    remove_device(later.hub, "cam-1")
+    with pytest.raises(RenewalRefused):
+        prove(later.hub.storage, signed)
 
 
 def test_a_csr_of_a_stolen_public_key_is_of_no_use(later: Later) -> None:

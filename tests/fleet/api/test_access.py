@@ -155,6 +155,12 @@ def test_a_rate_limit_is_per_name_and_refills() -> None:
     assert [limit.allows("a") for _ in range(2)] == [True, False]
 
 
+def test_a_name_that_is_over_its_limit_takes_nothing_from_all() -> None:
+    limit = RateLimit(1, 3, lambda: 0)
+    assert [limit.allows("a") for _ in range(5)] == [True, False, False, False, False]
+    assert limit.allows("b")
+
+
 def test_a_rate_limit_holds_over_all_names_and_remembers_a_bounded_number() -> None:
     limit = RateLimit(1, 3, lambda: 0)
     assert [limit.allows(str(n)) for n in range(5)] == [True, True, True, False, False]

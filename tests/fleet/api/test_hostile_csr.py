@@ -69,7 +69,7 @@ examples = settings(
 def forget_how_often(client: TestClient) -> None:
     """Strangers are bounded, and a test is nobody else."""
     assert isinstance(client.app, FastAPI)
-    for kind in ("enrolments", "renewals"):
+    for kind in ("enrolments", "renewals", "strangers"):
         setattr(client.app.state, kind, RateLimit(*REQUESTS_A_MINUTE, lambda: 0))
 
 

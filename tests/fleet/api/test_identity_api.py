@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from contract.enrolment import (
@@ -12,8 +13,16 @@ from contract.enrolment import (
     decode_enrolment,
     encode_enrolment,
 )
-from contract.renewal import MAX_RENEWAL_BYTES, TIME_HEADER, decode_reply
+from contract.renewal import (
+    MAX_RENEWAL_BYTES,
+    TIME_HEADER,
+    RenewalRequest,
+    decode_reply,
+    sign_renewal,
+)
 from fleet.api import create_app
+from fleet.api.identity import REQUESTS_A_MINUTE
+from fleet.api.limits import RateLimit
 from fleet.devices import add_device, remove_device
 from fleet.ports import HubServices
 from tests.fleet.api.conftest import BASE
@@ -57,6 +66,56 @@ def test_strangers_are_bounded(anybody: TestClient, hub: HubServices) -> None:
     body = renewal(Device("nobody"), hub.clock())
     found = [anybody.post("renew", content=body).status_code for _ in range(7)]
     assert found == [403] * 6 + [429]
+
+
+def flood(client: TestClient, path: str, body: bytes) -> None:
+    """One stranger asks until nobody tells it why, and others have used up what strangers have."""
+    assert client.post(path, content=body).status_code == 403
+    while client.post(path, content=body).status_code == 403:
+        pass
+    assert isinstance(client.app, FastAPI)
+    strangers: RateLimit = client.app.state.strangers
+    for number in range(REQUESTS_A_MINUTE[1]):
+        strangers.allows(f"192.0.2.1/cam-{number}")
+    assert not strangers.allows("192.0.2.2/cam-1")
+
+
+def test_strangers_keep_no_device_from_enrolling(anybody: TestClient, hub: HubServices) -> None:
+    file = add_device(hub, "cam-1", "generic", {})
+    request = enrolment_request(file, generate_private_key(SECP256R1()))
+    guess = msgspec.structs.replace(request, mac="0" * 64)
+    flood(anybody, "enrol", encode_enrolment(guess))
+    assert anybody.post("enrol", content=encode_enrolment(request)).status_code == 200
+    refused = anybody.post("enrol", content=encode_enrolment(guess))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too-often")
+
+
+def test_strangers_keep_no_device_from_renewing(anybody: TestClient, hub: HubServices) -> None:
+    device = enrolled(hub, "cam-1")
+    flood(anybody, "renew", renewal(Device("cam-1"), hub.clock()))
+    assert anybody.post("renew", content=renewal(device, hub.clock())).status_code == 200
+
+
+def test_a_strangers_csr_is_not_read(anybody: TestClient, hub: HubServices) -> None:
+    device = enrolled(hub, "cam-1")
+    request = RenewalRequest(device="cam-1", csr_pem="x", nonce="2" * 32, at_ms=hub.clock())
+    answers = [
+        anybody.post("renew", content=sign_renewal(request, key))
+        for key in (Device("cam-1").key, device.key)
+    ]
+    codes = [answer.json()["error"]["code"] for answer in answers]
+    assert codes == ["renewal-refused", "csr-refused"]
+
+
+def test_a_device_that_asks_without_end_is_bounded_and_takes_nothing_from_others(
+    anybody: TestClient, hub: HubServices
+) -> None:
+    restless, other = enrolled(hub, "cam-1"), enrolled(hub, "cam-2")
+    for asked in range(REQUESTS_A_MINUTE[0] + 3):
+        answer = anybody.post("renew", content=renewal(restless, hub.clock() + asked))
+        assert answer.status_code == (200 if asked < REQUESTS_A_MINUTE[0] else 429)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert anybody.post("renew", content=renewal(other, hub.clock())).status_code == 200
 
 
 def test_a_hub_that_asks_lets_a_device_in_by_an_operators_word(
