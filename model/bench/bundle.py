@@ -33,6 +33,15 @@ MAX_RUNS = 1_000_000
 MAX_THREADS = 256
 LIFETIME_S = 600
 _MAX_REPORT_BYTES = 64 * 1024
+_ROOT = Path(__file__).resolve().parents[2]
+# As `python -m model.bench`, which would look into the working directory first: many a training
+# project has a model.py, or a folder of that name.
+_CHILD = """
+import sys
+sys.path[:] = [path for path in sys.path if path] + [sys.argv.pop(1)]
+import runpy
+runpy.run_module("model.bench", run_name="__main__", alter_sys=True)
+"""
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +70,7 @@ def bench_bundle(
     runs: int = 200,
     threads: int = 1,
     told: Callable[[str], None] | None = None,
-    command: tuple[str, ...] = (sys.executable, "-m", "model.bench"),
+    command: tuple[str, ...] = (sys.executable, "-c", _CHILD, str(_ROOT)),
 ) -> list[VariantBench]:
     """Measure `variant`, or all of them; `told` hears the name of each that is tried.
 

@@ -18,6 +18,12 @@ from outrider.__main__ import main
 from tests.model.builders import bundle, release
 
 PROJECT = Path(__file__).parents[2]
+AS_INSTALLED = """
+import sys
+sys.path[0] = sys.argv.pop(1)  # a script's own folder stands there, and never the working directory
+from outrider.__main__ import main
+sys.exit(main())
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +106,18 @@ def test_a_device_needs_no_package_of_the_converter_or_the_hub(tmp_path: Path) -
 @pytest.mark.parametrize("option", [["--runs", "0"], ["--threads", "0"], ["--runs", "many"]])
 def test_wrong_numbers_are_wrong_usage(option: list[str]) -> None:
     assert main(["bench", "x.bundle", *option]) == 2
+
+
+def test_a_project_with_a_model_of_its_own_does_not_get_in_the_way(tmp_path: Path) -> None:
+    """`python -m` looks into the working directory first, and training code has a model.py."""
+    (tmp_path / "model.py").write_text("raise SystemExit('the wrong module')\n")
+    made = bundle(tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-c", AS_INSTALLED, str(PROJECT), "bench", str(made), "--runs", "5"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "the wrong module" not in run.stdout + run.stderr
