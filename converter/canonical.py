@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
 from contract.manifest import TensorSpec
+from converter.answers import pairs
 from converter.errors import ModelChanged, ModelFailed, UnsupportedOpset
 from converter.samples import Arrays
 from converter.sessions import first_line, session_options
@@ -66,7 +65,10 @@ def fix_batch(source: SourceModel) -> SourceModel:
 def require_same(before: Arrays, after: Arrays) -> None:
     """Raise `ModelChanged` when simplification moved an output by more than rounding."""
     for name, ours in before.items():
-        difference, scale = _largest(_wide(ours) - _wide(after[name])), _largest(ours)
+        difference = scale = 0.0
+        for _, one, other in pairs(ours, after[name]):
+            difference = max(difference, float(np.abs(one - other).max(initial=0.0)))
+            scale = max(scale, float(np.abs(one).max(initial=0.0)))
         if difference > TOLERANCE * max(scale, 1e-6):
             raise ModelChanged(
                 f"simplifying the model moved output {name!r} by {difference:.3g}; export it with"
@@ -150,12 +152,3 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
     """By what they make, which is unique: nodes are told apart by name from here on."""
     for node in graph.node:
         node.name = f"{node.op_type}:{next(name for name in node.output if name)}"
-
-
-def _largest(values: NDArray[Any]) -> float:
-    return float(np.abs(_wide(values)).max(initial=0.0))
-
-
-def _wide(values: NDArray[Any]) -> NDArray[np.float64]:
-    # bool knows no difference, and unsigned integers wrap around.
-    return values.astype(np.float64)

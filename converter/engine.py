@@ -15,8 +15,8 @@ class Engine(Protocol):
     batch: int
     outputs: list[str]
 
-    def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
-        """Outputs by name, each [N, ...]; raises `ModelFailed`, `InvalidOutput`."""
+    def run(self, samples: Samples) -> dict[str, Any]:
+        """Outputs by name, as `answers.collect` has them; raises `ModelFailed` and its errors."""
 
     def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """One call; raises `ModelFailed`."""

@@ -7,6 +7,7 @@ looked at one by one, as the top class says nothing of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.manifest import TensorSpec
+from converter.answers import pairs, span, wide
 from converter.errors import BadLabels
 from converter.samples import Arrays
 from model.answers import is_distribution
@@ -79,7 +81,7 @@ def compare(
 
 def top_class(answers: Arrays, classes: TensorSpec) -> NDArray[np.int64]:
     """int64 [N]: the place of each sample's largest score."""
-    scores = answers[classes.name].reshape(-1, classes.shape[-1])
+    scores = answers[classes.name][:].reshape(-1, classes.shape[-1])
     return np.asarray(scores.argmax(axis=1), dtype=np.int64)
 
 
@@ -87,9 +89,9 @@ def sqnr_db(reference: Arrays, answers: Arrays) -> float:
     """Signal-to-quantisation-noise ratio over all outputs, in dB, at most `SQNR_CEILING_DB`."""
     signal = noise = 0.0
     for name, ours in reference.items():
-        wide = ours.astype(np.float64)
-        signal += float(np.square(wide).sum())
-        noise += float(np.square(wide - answers[name].astype(np.float64)).sum())
+        for _, reference_rows, rows in pairs(ours, answers[name]):
+            signal += float(np.square(reference_rows).sum())
+            noise += float(np.square(reference_rows - rows).sum())
     if noise == 0.0:
         return SQNR_CEILING_DB
     if signal == 0.0:
@@ -122,14 +124,15 @@ def _values(
         name: array
         for name, array in reference.items()
         # One whole number a sample beside the scores is the class again, as scikit-learn has it.
-        if name != classes.name and not (array.dtype.kind in "iub" and array.size == len(array))
+        if name != classes.name
+        and not (array.dtype.kind in "iub" and math.prod(array.shape[1:]) == 1)
     }
     found = {
         name: _percent(_close({name: array}, {name: answers[name]}))
         for name, array in beside.items()
     }
-    if doubtful and not is_distribution(classes, reference[classes.name]):
-        ours, theirs = (a[classes.name].astype(np.float64) for a in (reference, answers))
+    if doubtful and not is_distribution(classes, reference[classes.name][:]):
+        ours, theirs = (wide(a[classes.name][:]) for a in (reference, answers))
         away = np.sqrt(np.square(ours - theirs).reshape(len(ours), -1).mean(axis=1))
         found[classes.name] = _percent(np.asarray(away <= CLOSE * float(np.ptp(ours))))
     return found
@@ -139,9 +142,10 @@ def _close(reference: Arrays, answers: Arrays) -> NDArray[np.bool_]:
     """bool [N]: which samples got nearly the same values in every output."""
     agreed = np.ones(len(next(iter(reference.values()))), dtype=np.bool_)
     for name, ours in reference.items():
-        wide = ours.astype(np.float64).reshape(len(ours), -1)
-        theirs = answers[name].astype(np.float64).reshape(len(ours), -1)
-        agreed &= (np.abs(wide - theirs) <= CLOSE * float(np.ptp(wide))).all(axis=1)
+        allowed = CLOSE * span(ours)
+        for start, one, other in pairs(ours, answers[name]):
+            near = (np.abs(one - other) <= allowed).reshape(len(one), -1).all(axis=1)
+            agreed[start : start + len(one)] &= near
     return agreed
 
 

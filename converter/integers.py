@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from contract.manifest import Quantisation, TensorSpec
+from converter.answers import real
 from converter.outputs import output_specs
-from converter.samples import Samples
+from converter.samples import Arrays, Samples
 from converter.sessions import Runner
-from model.tensors import checked_inputs, real_values
+from model.tensors import checked_inputs
 
 
 class IntegerRunner:
@@ -38,7 +38,7 @@ class IntegerRunner:
         # However many samples come at once, each has the shape of its spec.
         self._any = [msgspec.structs.replace(s, shape=[-1, *s.shape[1:]]) for s in self.inputs]
 
-    def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
+    def run(self, samples: Samples) -> dict[str, Any]:
         """Real answers by name, float32 [N, ...], to float samples."""
         return self._real(self.raw(samples))
 
@@ -46,24 +46,21 @@ class IntegerRunner:
         """One call, floats in and out."""
         return self._real(self._runner.run_once(checked_inputs(self._any, inputs)))
 
-    def raw(self, samples: Samples) -> dict[str, NDArray[Any]]:
+    def raw(self, samples: Samples) -> dict[str, Any]:
         """The model's own answers, integers."""
         return self._runner.run(taken(samples, self.inputs))
 
-    def specs(self, answers: Mapping[str, NDArray[Any]]) -> tuple[TensorSpec, ...]:
+    def specs(self, answers: Arrays) -> tuple[TensorSpec, ...]:
         """Of the outputs, by its own `answers`, with what their integers mean."""
         return tuple(
             msgspec.structs.replace(spec, quantisation=self._quantisation.get(spec.name))
             for spec in output_specs(answers, self.batch)
         )
 
-    def _real(self, answers: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return {
-            spec.name: real_values(spec, answers[spec.name]).astype(np.float32)
-            if spec.quantisation is not None
-            else answers[spec.name]
-            for spec in self.specs(answers)
-        }
+    def _real(self, answers: Arrays) -> dict[str, Any]:
+        specs = self.specs(answers)
+        quantised = [spec for spec in specs if spec.quantisation is not None]
+        return {**answers, **real(quantised, answers)}
 
 
 def taken(samples: Samples, inputs: Sequence[TensorSpec]) -> Samples:

@@ -32,7 +32,8 @@ from converter.errors import (
 BATCH = 32
 """Samples a call: so that calibration holds one batch of activations, however long the file."""
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, Any]
+"""By name, each [N, ...]: numpy's, or `Rows` where they are many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,8 @@ class Samples:
     labels: NDArray[np.int64] | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    spool: Path | None = None
+    """Where a file without a name may keep what a model answers; None: with temporary files."""
     _extremes: dict[str, Extremes] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -76,7 +79,7 @@ class Samples:
         places = np.arange(len(self))[index] if self.names else ()
         names = tuple(self.names[place] for place in places)
         extremes = {name: known.take(index) for name, known in self._extremes.items()}
-        return Samples(self.origin, arrays, labels, names, self.classes, extremes)
+        return Samples(self.origin, arrays, labels, names, self.classes, self.spool, extremes)
 
     def changed(self, changes: Mapping[str, tuple[Callable[[Array], Array], str]]) -> Samples:
         """Other values and types (change, dtype) for some of the inputs, made as they are read."""
@@ -119,7 +122,7 @@ def read_samples(
     # The name may end in the manifest, which is UTF-8; a file's name may be any bytes.
     origin = path.name.encode(errors="replace").decode()
     labels = None if raw.labels is None else _labels(path, raw.labels, count)
-    return Samples(origin, arrays, labels, raw.names, raw.classes, extremes)
+    return Samples(origin, arrays, labels, raw.names, raw.classes, folder, extremes)
 
 
 def hold_out(samples: Samples) -> tuple[Samples, Samples]:

@@ -16,7 +16,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from converter.errors import InvalidOutput, ModelFailed
+from converter.answers import collect
+from converter.errors import ModelFailed
 from converter.samples import Samples
 
 _FATAL_ONLY = 4
@@ -32,17 +33,9 @@ class Runner:
         self._session = open_session(model)
         self.outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
-        """Outputs by name, each [N, ...]; raises `ModelFailed`, `InvalidOutput`."""
-        parts = [self._run_batch(batch) for batch in samples.batches(self.batch)]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
-        for name, array in whole.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise InvalidOutput(
-                    f"{samples.origin}: output {name!r} has NaN or Inf; the model is not usable on"
-                    " these samples, check their scale"
-                )
-        return whole
+    def run(self, samples: Samples) -> dict[str, Any]:
+        """Outputs by name, as `answers.collect` has them; raises `ModelFailed` and its errors."""
+        return collect(samples, self.batch, self._run_batch)
 
     def _run_batch(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from converter.errors import SamplesUnreadable
 
 MAX_SAMPLES = 1 << 20
-"""Of one source. Samples stay on the disk; labels, names and answers are held for each of them."""
+"""Of one source. Samples stay on the disk; labels, names and digests are held for each of them."""
 IN_MEMORY_BYTES = 4 << 20
 """Arrays up to this size are read at once: then a conversion of few samples pays for no file."""
 BLOCK_BYTES = 4 << 20

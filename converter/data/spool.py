@@ -1,4 +1,4 @@
-"""Samples that must be unpacked before they can be read by place: kept in a file without a name.
+"""Samples that must be unpacked, and answers to many: read by place, in a file without a name.
 
 The kernel frees such a file with its last descriptor, so that whatever ends this program (Ctrl-C,
 a signal, a crash, the power) leaves nothing behind. Owns when the disk is used at all: few samples
@@ -55,8 +55,8 @@ class Spool:
         except OSError as error:
             folder = self._folder or tempfile.gettempdir()
             raise SpoolFailed(
-                f"{self._name}: its unpacked samples cannot be kept in {folder} ({error.strerror});"
-                " free some space there"
+                f"{self._name}: what must be unpacked or kept finds no room in {folder}"
+                f" ({error.strerror}); free some space there"
             ) from error
 
     def add_rows(self, array: Array) -> None:

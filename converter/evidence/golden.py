@@ -7,16 +7,15 @@ nearly share is left out: it would tell of rounding, not of a broken device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.manifest import TensorSpec
+from converter.answers import real, span
 from converter.samples import Arrays, Samples
 from model.golden import GoldenSamples
 from model.golden_file import encode_golden
-from model.tensors import real_values
 
 SAMPLES = 24
 MAX_BYTES = 1 << 20
@@ -40,15 +39,16 @@ def golden_bytes(
     `outputs` say what integers in them mean; `tolerance` is a share of the outputs' span, in real
     units like the errors that a device compares with it.
     """
-    real = {spec.name: _real(spec, answers[spec.name]) for spec in outputs}
-    chosen = choose(samples, real, classes, tolerance)
+    quantised = [spec for spec in outputs if spec.quantisation is not None]
+    true = {**answers, **real(quantised, answers)}
+    chosen = choose(samples, true, classes, tolerance)
     inputs = {name: array[chosen] for name, array in samples.arrays.items()}
     return encode_golden(
         GoldenSamples(
             inputs=inputs,
             outputs={name: array[chosen] for name, array in answers.items()},
             tolerance_abs=tolerance_abs(
-                {name: array[chosen] for name, array in real.items()}, tolerance
+                {name: array[chosen] for name, array in true.items()}, tolerance
             ),
             min_agreement=MIN_AGREEMENT,
         )
@@ -62,7 +62,7 @@ def choose(
     count = min(len(samples), _affordable(samples, answers))
     if classes is None:
         return np.unique(np.linspace(0, len(samples) - 1, count).astype(np.int64))
-    scores = answers[classes.name].reshape(len(samples), -1)
+    scores = answers[classes.name][:].reshape(len(samples), -1)
     clear = _margins(scores) > 2 * tolerance_abs(answers, tolerance)
     order = _by_turns(scores.argmax(axis=1))
     ranked = np.concatenate([order[clear[order]], order[~clear[order]]])
@@ -71,13 +71,8 @@ def choose(
 
 def tolerance_abs(outputs: Arrays, share: float) -> float:
     """The largest error that a golden run forgives, in the outputs' own unit."""
-    spans = [float(np.ptp(array.astype(np.float64))) for array in outputs.values()]
+    spans = [span(array) for array in outputs.values()]
     return max(share * max(spans), 1e-3)
-
-
-def _real(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
-    # Floats are what they mean, and need no copy.
-    return array if spec.quantisation is None else real_values(spec, array)
 
 
 def _affordable(samples: Samples, answers: Arrays) -> int:

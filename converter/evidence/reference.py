@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from contract.manifest import TensorSpec
 from converter.samples import Arrays, Samples
+from model.answers import class_output
 from model.profile import build_profile, encode_profile
 
 
@@ -25,12 +26,13 @@ def profile_bytes(
 
     `classes` is the number of class names, 0 when they are not known.
     """
+    counted = class_output(outputs, inputs[0].shape[:1], classes)
     profile = build_profile(
         variant,
         inputs,
         outputs,
         calibration.arrays,
-        answers,
+        {} if counted is None else {counted.name: answers[counted.name][:]},
         classes=classes,
         labels=calibration.labels,
     )

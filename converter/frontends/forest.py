@@ -173,7 +173,7 @@ class _Ensemble:
 
     def _alone(self, place: int, samples: Samples) -> NDArray[np.float32]:
         (answer,) = Runner(self.select([place])).run(samples).values()
-        return np.asarray(answer.reshape(len(answer), -1), dtype=np.float32)
+        return np.asarray(answer[:].reshape(len(answer), -1), dtype=np.float32)
 
 
 def _labels(values: dict[str, Any]) -> Any:

@@ -125,8 +125,8 @@ def _require_same(source: SourceModel, made: TfliteModel, samples: Samples) -> N
             " ONNX file was made from"
         )
     few = samples.take(slice(0, _COMPARED))
-    before = list(Runner(source.data, source.batch).run(few).values())
-    after = list(TfliteRunner(made.data, made.batch).run(few).values())
+    before = [a[:] for a in Runner(source.data, source.batch).run(few).values()]
+    after = [a[:] for a in TfliteRunner(made.data, made.batch).run(few).values()]
     if len(before) != len(after) or not all(map(_close, before, after)):
         raise errors.ModelChanged(
             f"{source.name}: the TFLite model that onnx2tf made answers otherwise; give the model"

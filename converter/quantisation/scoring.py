@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from converter.answers import pairs, span
+from converter.data.rows import Array, Rows
 from converter.evaluate import CLOSE, sqnr_db
 from converter.quantise import FLOAT_TAIL
 from converter.samples import Arrays, Samples
@@ -71,9 +73,12 @@ def agreement(reference: Arrays, answers: Arrays) -> float:
     return round(100 * float(np.logical_and.reduce(agreed).mean()), 3)
 
 
-def _agreed(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _agreed(ours: Array | Rows, theirs: Array | Rows) -> NDArray[np.bool_]:
     if ours.ndim == 2 and ours.shape[1] > 1:
-        return np.asarray(ours.argmax(axis=1) == theirs.argmax(axis=1))
-    wide = ours.astype(np.float64).reshape(len(ours), -1)
-    away = np.abs(wide - theirs.astype(np.float64).reshape(len(ours), -1))
-    return np.asarray((away <= CLOSE * float(np.ptp(wide))).all(axis=1))
+        return np.asarray(ours[:].argmax(axis=1) == theirs[:].argmax(axis=1))
+    allowed = CLOSE * span(ours)
+    parts = [
+        (np.abs(one - other) <= allowed).reshape(len(one), -1).all(axis=1)
+        for _, one, other in pairs(ours, theirs)
+    ]
+    return np.concatenate(parts)

@@ -12,10 +12,11 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from contract.manifest import Quantisation, TensorSpec
-from converter.errors import InvalidOutput, ModelFailed, NotTflite
-from converter.samples import Samples
+from converter import answers as answering
+from converter.errors import ModelFailed, NotTflite
+from converter.samples import Arrays, Samples
 from converter.sessions import first_line
-from model.tensors import checked_inputs, real_values
+from model.tensors import checked_inputs
 
 _ERRORS = (RuntimeError, ValueError, MemoryError)
 
@@ -46,17 +47,9 @@ class TfliteRunner:
         self._places = {d["name"]: d["index"] for d in (*inputs, *outputs)}
         self._rows = 1
 
-    def run(self, samples: Samples) -> dict[str, NDArray[Any]]:
-        """Outputs by name, each [N, ...]; raises `ModelFailed`, `InvalidOutput`."""
-        parts = [self.run_once(batch) for batch in samples.batches(self.batch)]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
-        for name, array in whole.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise InvalidOutput(
-                    f"{samples.origin}: output {name!r} has NaN or Inf; the model is not usable on"
-                    " these samples, check their scale"
-                )
-        return whole
+    def run(self, samples: Samples) -> dict[str, Any]:
+        """Outputs by name, as `answers.collect` has them; raises `ModelFailed` and its errors."""
+        return answering.collect(samples, self.batch, self.run_once)
 
     def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """One call; raises `ModelFailed`, and `model.errors.InvalidInput` for other tensors."""
@@ -87,12 +80,9 @@ class TfliteRunner:
         self._rows = rows
 
 
-def real(runner: TfliteRunner, answers: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def real(runner: TfliteRunner, answers: Arrays) -> dict[str, Any]:
     """The answers in real units as float32, whatever integers the model gives them in."""
-    return {
-        spec.name: real_values(spec, answers[spec.name]).astype(np.float32)
-        for spec in runner.output_specs
-    }
+    return answering.real(runner.output_specs, answers)
 
 
 def require_loadable(data: bytes, name: str) -> None:

@@ -75,10 +75,21 @@ def network() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def grown(folder: Path, count: int) -> int:
+def pictures_to_pictures() -> onnx.ModelProto:
+    """A network whose answers are as large as its samples, as masks and rebuilt pictures are."""
+    made = network()
+    del made.graph.node[1:], made.graph.output[:], made.graph.initializer[1:]
+    made.graph.node[0].CopyFrom(helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1]))
+    kernel = np.random.default_rng(2).normal(0, 0.2, (3, 3, 3, 3)).astype(np.float32)
+    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "w"))
+    made.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", *SHAPE]))
+    return made
+
+
+def grown(folder: Path, count: int, made: onnx.ModelProto) -> int:
     """By how many bytes the peak of a process grows that converts with `count` samples."""
     folder.mkdir()
-    onnx.save(network(), folder / "m.onnx")
+    onnx.save(made, folder / "m.onnx")
     np.save(folder / "c.npy", images(count))
     run = subprocess.run(
         [sys.executable, "-c", _CONVERT, str(folder)],
@@ -92,8 +103,15 @@ def grown(folder: Path, count: int) -> int:
 
 
 def test_five_thousand_samples_take_the_memory_of_a_hundred(tmp_path: Path) -> None:
-    few, many = grown(tmp_path / "few", FEW), grown(tmp_path / "many", MANY)
+    few, many = (grown(tmp_path / str(n), n, network()) for n in (FEW, MANY))
     assert many - few < MANY * 4 * int(np.prod(SHAPE)) / 4
+    assert many < 300 << 20
+
+
+def test_answers_as_large_as_the_samples_do_not_grow_either(tmp_path: Path) -> None:
+    made = pictures_to_pictures()
+    few, many = (grown(tmp_path / str(n), n, made) for n in (FEW, MANY // 5))
+    assert many - few < MANY // 5 * 4 * int(np.prod(SHAPE)) / 2
     assert many < 300 << 20
 
 

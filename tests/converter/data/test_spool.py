@@ -87,7 +87,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
 
 def test_a_disk_that_is_full_is_a_named_error(tmp_path: Path) -> None:
     run = _child(tmp_path, "full")
-    assert "calib.npz: its unpacked samples cannot be kept" in run.stdout
+    assert "calib.npz: what must be unpacked or kept finds no room" in run.stdout
     assert "File too large" in run.stdout
     assert run.returncode == 0
     assert list(tmp_path.iterdir()) == []
