@@ -19,6 +19,11 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from agent.link.stream import PacketReader, PacketSocket
 
+GATHER_S = 0.0005
+"""While chunks flow: their records come by the thousand a second, and to wake for each, and take
+the interpreter from the worker each time, costs more than to read it."""
+FLOWING_BYTES = 8_192
+"""Read in one turn by which chunks are known to flow."""
 _OK = MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
@@ -39,7 +44,7 @@ class NetworkLoop:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._stuck = False
+        self._stuck = self._flowing = False
         # With this callback set, paho leaves every write to whoever runs its loop.
         client.on_socket_register_write = self._register_write
 
@@ -65,19 +70,28 @@ class NetworkLoop:
     def _wait(self, opened: PacketSocket, timeout_s: float) -> bool:
         """Whether there is something to read."""
         writers = [opened] if self._stuck else []
-        # What TLS has decrypted already, and no select tells of.
-        pending = opened.pending() > 0
-        idle = not pending and (self._stuck or not self._client.want_write())
-        ready, _, _ = select.select([opened, self._reader], writers, [], timeout_s if idle else 0.0)
+        if self._flowing and self._idle(opened):
+            select.select([self._reader], writers, [], GATHER_S)
+        wait_s = timeout_s if self._idle(opened) else 0.0
+        ready, _, _ = select.select([opened, self._reader], writers, [], wait_s)
         if self._reader in ready:
             with contextlib.suppress(BlockingIOError):
                 self._reader.recv(4096)
-        return pending or opened in ready
+        return opened in ready or opened.pending() > 0
+
+    def _idle(self, opened: PacketSocket) -> bool:
+        """Whether there is nothing that can be done now.
+
+        What TLS has decrypted already no select tells of.
+        """
+        return not opened.pending() and (self._stuck or not self._client.want_write())
 
     def _read(self, opened: PacketSocket) -> MQTTErrorCode:
         """One buffer full; what is more waits until this turn has written."""
+        before = self._incoming.received
         for message in self._incoming.read(opened):
             self._on_message(message.topic, message.payload)
+        self._flowing = self._incoming.received - before >= FLOWING_BYTES
         outcome = _OK
         while outcome is _OK and opened.has_more():
             outcome = self._client.loop_read()

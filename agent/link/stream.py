@@ -59,6 +59,8 @@ class PacketReader:
         self._longest = longest
         self._buffer = bytearray(READ_BYTES)
         self._start = self._stop = 0
+        self.received = 0
+        """Bytes, since the connection began."""
 
     def read(self, opened: PacketSocket) -> list[Message]:
         """The messages that came, up to a buffer full; raises `MalformedPacket`."""
@@ -85,6 +87,7 @@ class PacketReader:
                     opened.end(ConnectionResetError("the broker closed the connection"))
                     return
                 self._stop += taken
+                self.received += taken
 
     def _make_room(self, needed: int) -> None:
         """The begun packet to the front, where all of it has room."""

@@ -35,6 +35,20 @@ def test_a_publication_ends_the_wait_at_once(hub: Hub, link: Link) -> None:
     eventually(lambda: hub.on(EVENT) == [b"one"])
 
 
+def test_what_is_published_while_chunks_flow_goes_out_among_them(hub: Hub, link: Link) -> None:
+    topics = [blob_topic(f"{n:064x}") for n in range(64)]
+    for topic in topics:
+        hub.post(topic, bytes(READ_BYTES // 4))
+    collector = link.collectors.open()
+    for number, topic in enumerate(topics):
+        collector.expect([topic])
+        link.connection.subscribe([topic], 0)
+        _publish(link, b"%d" % number)
+    taken = [collector.take(5.0) for _ in topics]
+    assert {found[0] for found in taken if found} == set(topics)
+    eventually(lambda: hub.on(EVENT) == [b"%d" % number for number in range(64)])
+
+
 def _publish(link: Link, payload: bytes) -> None:
     assert link.connection.publish(Publication(EVENT, payload))
 

@@ -54,7 +54,9 @@ def test_messages_are_taken_out_and_paho_reads_the_rest(
 ) -> None:
     device, broker = ends
     broker.sendall(CONNACK + publish("t", b"1") + SUBACK + PUBACK)
-    assert read_all(PacketReader(LONGEST), device, 1) == [Message("t", b"1")]
+    reader = PacketReader(LONGEST)
+    assert read_all(reader, device, 1) == [Message("t", b"1")]
+    assert reader.received == len(CONNACK + publish("t", b"1") + SUBACK + PUBACK)
     assert device.has_more()
     assert device.recv(1) + device.recv(100) == CONNACK + PUBACK
     assert not device.has_more()
