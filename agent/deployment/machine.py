@@ -274,7 +274,8 @@ def _fetch_failed(state: Deployment, event: on.Failed) -> Stepped:
         event.figures,
         retries=state.retries + 1,
         waits_for=event.cause,
-        waits_why=event.detail,
+        waits_why=clip(event.detail),
+        goes_on=False,
         boots=0,
     )
     least = RARELY if event.cause is Cause.METERED else 0
@@ -296,7 +297,8 @@ def _end(state: Deployment, cause: Cause, detail: str, at_ms: int) -> Stepped:
 
 
 def _deadline(state: Deployment, event: on.DeadlinePassed) -> Stepped:
-    waits = "" if state.waits_for is None else f", waiting because of {state.waits_for.value}"
+    cause = None if state.goes_on else state.waits_for
+    waits = "" if cause is None else f", waiting because of {cause.value}"
     detail = f"the deadline passed in {state.stage.value}{waits}"
     ended, effects = _end(state, Cause.DEADLINE, detail, event.at_ms)
     return ended, (do.Cancel(), *effects)
@@ -420,14 +422,16 @@ def _resume_uncounted(*effects: do.Effect) -> Handler:
 
 
 def _progressed(state: Deployment, event: on.Progressed) -> Stepped:
-    return replace(state, boots=0, watched_ms=state.watched_ms + event.watched_ms), ()
+    watched = state.watched_ms + event.watched_ms
+    return replace(state, boots=0, watched_ms=watched, goes_on=state.waits_for is not None), ()
 
 
 # --- pieces -------------------------------------------------------------------------------------
 
 
 def _enter(state: Deployment, stage: Stage, effect: do.Effect) -> Stepped:
-    return replace(state, stage=stage, boots=0, retries=0, waits_for=None), (effect,)
+    after = replace(state, stage=stage, boots=0, retries=0, waits_for=None, goes_on=False)
+    return after, (effect,)
 
 
 # --- the table ----------------------------------------------------------------------------------

@@ -56,6 +56,6 @@ def family_state(state: Deployment, observed: Observed) -> FamilyState:
 
 
 def _waits(state: Deployment) -> Waiting | msgspec.UnsetType:
-    if state.waits_for is None:
+    if state.waits_for is None or state.goes_on:
         return msgspec.UNSET
     return Waiting(state.waits_for, state.waits_why)

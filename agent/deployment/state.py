@@ -113,6 +113,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: Cause | None = None
     """Why the fetch is being retried."""
     waits_why: Detail = ""
+    goes_on: bool = False
+    """Whether chunks have come since; `waits_for` stays, so that a link that is cut again and again
+    is told of once."""
     blame: Blame | None = None
     trial_p95_ms: float = 0.0
     baseline: Baseline = Baseline()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from agent.deployment import effects as do
 from agent.deployment import events as on
 from agent.deployment.machine import IGNORED, MAX_BOOTS, RARELY, ROWS, TABLE, step
+from agent.deployment.reporting import family_state
 from agent.deployment.state import (
     RUNNING,
     SETTLED,
@@ -24,7 +26,7 @@ from agent.deployment.state import (
     encode_deployment,
 )
 from contract.deployments import Cause, Mode, Outcome
-from contract.messages import FamilyAssignment
+from contract.messages import FamilyAssignment, Waiting
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
@@ -51,6 +53,23 @@ def serving(digest: str, proven: bool = True) -> Serving:
 
 
 FRESH = Deployment(family="digits")
+
+
+class Nothing:
+    """A server that serves nothing."""
+
+    def serving(self, _state: Deployment) -> str | None:
+        return None
+
+    def good(self, _family: str, _digest: str) -> int:
+        return 0
+
+
+def told(state: Deployment) -> Waiting | msgspec.UnsetType:
+    """What it waits for, as the hub learns it."""
+    return family_state(state, Nothing()).waits
+
+
 FORWARD: list[on.Event] = [
     on.Fetched(variant="v"),
     on.Verified(),
@@ -272,6 +291,31 @@ def test_another_budget_for_the_same_release_is_looked_at_at_once() -> None:
         assert again.run > waiting.run  # what the earlier fetch says is stale
     _, effects = step(waiting, bounded(2, 5))
     assert do.Fetch not in kinds(effects)
+
+
+def test_a_fetch_that_goes_on_waits_for_nothing_until_it_fails_again() -> None:
+    """And a link that is cut after each chunk is told of once."""
+    cut = on.Failed(cause=Cause.TRANSPORT, detail="cut")
+    waiting, _ = step(at(Stage.FETCHING), cut)
+    assert told(waiting) == Waiting(Cause.TRANSPORT, "cut")
+    asking, _ = step(waiting, on.RetryDue())
+    assert told(asking) == Waiting(Cause.TRANSPORT, "cut")
+    coming, _ = step(asking, on.Progressed())
+    assert told(coming) is msgspec.UNSET
+    late, _ = step(coming, on.DeadlinePassed())
+    assert late.last is not None
+    assert late.last.detail == "the deadline passed in fetching"
+    again, effects = step(coming, cut)
+    assert told(again) == Waiting(Cause.TRANSPORT, "cut")
+    assert kinds(effects) == [do.RetryLater]
+
+
+@pytest.mark.parametrize("cause", [Cause.TRANSPORT, Cause.METERED])
+def test_what_a_fetch_waits_for_is_never_too_long_for_journal_and_wire(cause: Cause) -> None:
+    """A peer may have chosen the words; a row that cannot be read stops the next start."""
+    waiting, _ = step(at(Stage.FETCHING), on.Failed(cause=cause, detail="x" * 70_000))
+    assert decode_deployment(encode_deployment(waiting)) == waiting
+    assert msgspec.convert(msgspec.to_builtins(told(waiting)), Waiting) == told(waiting)
 
 
 def test_a_deadline_names_what_was_waited_for() -> None:
