@@ -83,6 +83,8 @@ def _affordable(samples: Samples, answers: Arrays) -> int:
 
 def _margins(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     top = np.sort(scores, axis=1)[:, -2:]
+    if top.dtype == np.bool_:  # knows no difference
+        top = top.astype(np.float32)
     return np.asarray(top[:, 1] - top[:, 0])
 
 

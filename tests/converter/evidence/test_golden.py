@@ -94,3 +94,8 @@ def test_the_tolerance_of_integers_is_in_the_unit_that_a_device_compares_in() ->
     assert as_steps.outputs["y"].dtype == np.uint8
     assert as_steps.tolerance_abs == pytest.approx(as_float.tolerance_abs, abs=0.01)
     np.testing.assert_array_equal(as_steps.inputs["image"], as_float.inputs["image"])
+
+
+def test_answers_of_yes_and_no_have_a_margin_too() -> None:
+    flags = {"y": np.tile(np.array([[True, False, False, False]]), (9, 1))}
+    assert len(choose(images(9), flags, SCORES, 0.1)) == 9
