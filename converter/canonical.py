@@ -2,13 +2,15 @@
 
 Owns: weights out of the input list, opset 17 and IR 8, onnxruntime's basic simplification
 (constants folded, batch norm folded into convolutions, MatMul + Add as Gemm), averages over the
-whole picture as such, and a batch of one where that is asked for. The answers stay the same, and
+whole picture as such, a tensor of its own for each bias, and a batch of one where that is asked
+for. The answers stay the same, and
 `require_same` checks that. Opset 17 and IR 8 load on onnxruntime 1.16 (JetPack 5) too.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from converter.source import STANDARD_DOMAINS, SourceModel
 
 OPSET = 17
 IR_VERSION = 8
+_LAYERS, _BIAS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"}), 2
 TOLERANCE = 1e-3
 """Of the output's largest value: folding rounds differently, and no more than that."""
 
@@ -38,6 +41,7 @@ def canonicalise(source: SourceModel, work: Path) -> onnx.ModelProto:
     keep_used_domains(simplified)
     simplified.ir_version = IR_VERSION
     inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(simplified, data_prop=True)
+    _untie(inferred.graph)
     _name_whole_averages(inferred.graph)
     _name_nodes(inferred.graph)
     return inferred
@@ -128,6 +132,44 @@ def _simplify(model: onnx.ModelProto, work: Path) -> onnx.ModelProto:
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise ModelFailed(f"onnxruntime does not load the model: {first_line(error)}") from error
     return onnx.load(target)
+
+
+def _untie(graph: onnx.GraphProto) -> None:
+    """A constant that serves in several ways becomes as many, since each has scales of its own.
+
+    A bias has its layer's; a weight has one a channel, wherever the layer has its channels. Layers
+    that use a weight alike keep sharing it, as the two halves of a siamese network do.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    taken = {*constants, *(v.name for v in graph.input), *(o for n in graph.node for o in n.output)}
+    roles: dict[str, dict[object, str]] = {}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name not in constants:
+                continue
+            names = roles.setdefault(name, {})
+            role = _role(node, place)
+            if role not in names:
+                names[role] = _copied(graph, constants[name], taken) if names else name
+            node.input[place] = names[role]
+
+
+def _copied(graph: onnx.GraphProto, tensor: onnx.TensorProto, taken: set[str]) -> str:
+    """The name of a copy of `tensor`, which nothing else has."""
+    name = next(n for i in count(2) if (n := f"{tensor.name}/{i}") not in taken)
+    taken.add(name)
+    graph.initializer.add().CopyFrom(tensor)
+    graph.initializer[-1].name = name
+    return name
+
+
+def _role(node: onnx.NodeProto, place: int) -> object:
+    if node.op_type not in _LAYERS:
+        return None
+    if place == _BIAS:
+        return node.output[0]
+    given = {a.name: a.i for a in node.attribute if a.name in ("group", "transA", "transB")}
+    return node.op_type, place, tuple(sorted(given.items()))
 
 
 def _name_whole_averages(graph: onnx.GraphProto) -> None:

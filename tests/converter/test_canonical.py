@@ -93,6 +93,37 @@ def test_rounding_is_no_change() -> None:
     require_same({"y": answers}, {"y": answers + np.float32(1e-5)})
 
 
+def tied() -> onnx.ModelProto:
+    """One weight in both directions, and a bias that is added once more: float32 does not mind."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "w"], ["back"], transB=1),
+        helper.make_node("Relu", ["back"], ["s"]),
+        helper.make_node("Gemm", ["s", "w", "b"], ["t"]),
+        helper.make_node("Add", ["t", "b"], ["y"]),
+    ]
+    weights = [models.weight("w", 8, 16), models.weight("b", 16)]
+    return models.model(nodes, [models.tensor("x", "N", 8)], [models.tensor("y", "N", 16)], weights)
+
+
+def test_what_serves_in_several_ways_is_untied_and_the_answers_stay(tmp_path: Path) -> None:
+    made = tied()
+    found = canonical(tmp_path, made)
+    forth, back, again = (n for n in found.graph.node if n.op_type == "Gemm")
+    (added,) = (n for n in found.graph.node if n.op_type == "Add")
+    assert forth.input[1] == again.input[1] != back.input[1]
+    assert len({forth.input[2], again.input[2], *added.input}) == 4
+    x = models.rng(1).normal(size=(9, 8)).astype(np.float32)
+    np.testing.assert_allclose(models.run(made, x=x)[0], models.run(found, x=x)[0], atol=1e-5)
+
+
+def test_nothing_else_is_copied(tmp_path: Path) -> None:
+    found = canonical(tmp_path, models.classifier())
+    used = [name for node in found.graph.node for name in node.input]
+    assert len(found.graph.initializer) == len({t.name for t in found.graph.initializer} & {*used})
+
+
 def pooled(kernel: list[int], **attributes: Any) -> onnx.ModelProto:
     """Convolution, an average over `kernel`, flattened; 6 channels of 6 x 6."""
     return models.model(

@@ -18,6 +18,7 @@ from model.profile import decode_profile
 from model.runtimes.choice import open_session
 from tests.converter import models
 from tests.converter.conftest import DIGITS, Inputs
+from tests.converter.test_canonical import tied
 
 # The digits example
 
@@ -184,3 +185,17 @@ def test_a_regression_of_several_tensors_converts(tmp_path: Path) -> None:
     assert [spec.name for spec in found.manifest.variants[0].outputs] == ["place", "size"]
     assert found.report.gate.metric == "agreement"
     assert found.report.figures.sqnr_db > 25
+
+
+def test_tied_weights_and_a_shared_bias_convert(tmp_path: Path) -> None:
+    """The quantiser failed on the one, and our own retuning of its biases on the other."""
+
+    def samples(name: str, seed: int) -> Path:
+        x = models.rng(seed).normal(size=(100, 8)).astype(np.float32)
+        return models.save_samples(tmp_path / name, x=x)
+
+    model = models.save(tmp_path / "tied.onnx", tied())
+    inputs = Inputs(model, samples("calib.npz", 1), samples("eval.npz", 2), tmp_path)
+    found = convert(inputs.request(max_drop=10.0))
+    assert found.report.figures.sqnr_db > 25
+    assert (found.report.quantiser.integer_layers, found.report.quantiser.float_layers) == (3, 0)
