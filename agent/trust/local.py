@@ -38,11 +38,18 @@ def install_root(directory: Path, root_json: bytes) -> None:
 
 
 def read_anchor(directory: Path) -> bytes:
-    """Raises `Untrusted` when the device was never enrolled here."""
+    """Raises `Untrusted` when the device was never enrolled here, or a disk has lost it since."""
     try:
-        return (directory / ANCHOR).read_bytes()
+        data = (directory / ANCHOR).read_bytes()
+        Metadata[Root].from_bytes(data)
     except OSError as error:
         raise Untrusted(f"no trust root in {directory}: enrol this device") from error
+    except DeserializationError as error:
+        # Nothing that came from the hub is malformed, and no other root is believed in its place.
+        raise Untrusted(
+            f"the trust root in {directory} is torn: enrol this device again"
+        ) from error
+    return data
 
 
 def clear(directory: Path) -> None:

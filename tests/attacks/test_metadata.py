@@ -221,22 +221,6 @@ def test_older_targets_under_a_newer_snapshot(scene: Scene, v2: Released, role: 
     scene.refuses(v2, Cause.ROLLBACK)
 
 
-@pytest.mark.parametrize("damage", [None, b"", b'{"signed":'], ids=["wiped", "empty", "torn"])
-def test_an_older_timestamp_once_local_metadata_is_lost(
-    scene: Scene, v2: Released, damage: bytes | None
-) -> None:
-    old = scene.world.repository.files()
-    resign(scene.world)
-    scene.publish_trust()
-    scene.guard.refresh()
-    for path in (scene.state_dir / "tuf").glob("*.json"):
-        if path.name not in ("anchor.json", "root.json"):
-            path.unlink() if damage is None else path.write_bytes(damage)
-
-    scene.publish_trust(old)
-    scene.refuses(v2, Cause.ROLLBACK)
-
-
 # Standing still
 
 
