@@ -1,6 +1,7 @@
 """The inference server without its process: the real data plane and control verbs on one thread.
 
 What is left out is the sockets; `ServerClient`'s own code speaks to `ControlApi` all the same.
+And a client that never stops asking.
 """
 
 from __future__ import annotations
@@ -62,3 +63,41 @@ class LocalServer(ServerClient):
 
     def _run(self, work: Coroutine[Any, Any, T], timeout_s: float = 30.0) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+
+class Asking:
+    """Asks without a pause, from a thread of its own, until the `with` block is left."""
+
+    def __init__(self, server: LocalServer, family: str, rows: npt.NDArray[np.float32]) -> None:
+        self._server, self._family, self._rows = server, family, rows
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self.answers: list[bytes] = []
+        self.failures: list[Exception] = []
+
+    def __enter__(self) -> Asking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(10)
+
+    def goes_on(self) -> bytes:
+        """Whoever asks now is answered; that answer."""
+        asked = len(self.answers) + 1  # the one under way may be of before
+        deadline = time.monotonic() + 10
+        while len(self.answers) <= asked and not self.failures:
+            assert time.monotonic() < deadline, "no answer came"
+            time.sleep(0.005)
+        assert not self.failures, self.failures[0]
+        return self.answers[-1]
+
+    def _ask(self) -> None:
+        while not self._stopped.wait(0.005):
+            try:
+                found = self._server.infer(self._family, self._rows)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is what a client sees
+                self.failures.append(error)
+                return
+            self.answers.append(bytes(found.round(4).tobytes()))

@@ -14,51 +14,10 @@ from agent.trust.admission import check_assignment
 from contract.envelope import seal
 from contract.messages import Assignment
 from contract.trust import MAX_VERSION
-from converter.trust.ceremony import ChangeSummary
-from converter.trust.custody import revoke, rotate_family, rotate_online
-from tests.trust.ceremony import DAY_MS, HOUR_MS, PASSPHRASE, Device, World
+from converter.trust.custody import revoke, rotate_family
+from tests.trust.break_in import new_online_keys, passphrase, run_ahead
+from tests.trust.ceremony import DAY_MS, HOUR_MS, Device, World
 from tests.trust.forgery import forge, offline, stolen_online
-
-YEAR_MS = 365 * DAY_MS
-
-
-def passphrase() -> bytes:
-    return PASSPHRASE
-
-
-def new_online_keys(world: World) -> ChangeSummary:
-    """As docs/runbook-keys.md says: new keys, a ceremony, and the trust file to the hub."""
-    hub = world.repository.stage_online_keys()
-    change = rotate_online(world.keys, hub, passphrase, world.now_ms)
-    world.import_trust()
-    return change
-
-
-def run_ahead(world: World, device: Device, version: int, families: dict[str, bytes]) -> None:
-    """The thief signs the last numbers that there are, and a time near everything's expiry."""
-    files = world.repository.files()
-    old = max(int(name.split(".")[0]) for name in files if name.endswith(".snapshot.json"))
-
-    def listing(snapshot: Any) -> None:
-        snapshot.version = version
-        snapshot.expires = snapshot.expires.replace(year=snapshot.expires.year + 1)
-        for name, data in families.items():
-            number = Metadata.from_bytes(data).signed.version
-            snapshot.meta[f"{name}.json"] = MetaFile(number)
-            device.source.replaced[f"{number}.{name}.json"] = data
-
-    def naming(timestamp: Any) -> None:
-        timestamp.version = version
-        timestamp.snapshot_meta = MetaFile(version)
-        timestamp.unrecognized_fields["issued_at_ms"] = world.now_ms + YEAR_MS
-        timestamp.expires = timestamp.expires.replace(year=timestamp.expires.year + 1)
-
-    signers = {role: [stolen_online(world, role)] for role in ("snapshot", "timestamp")}
-    snapshot = forge(files[f"{old}.snapshot.json"], listing, signers["snapshot"])
-    device.source.replaced[f"{version}.snapshot.json"] = snapshot
-    device.source.replaced["timestamp.json"] = forge(
-        files["timestamp.json"], naming, signers["timestamp"]
-    )
 
 
 def at(version: int) -> Callable[[Any], None]:
@@ -66,7 +25,7 @@ def at(version: int) -> Callable[[Any], None]:
 
 
 def test_a_fast_forward_is_undone_by_new_online_keys(world: World, device: Device) -> None:
-    run_ahead(world, device, MAX_VERSION, {})
+    run_ahead(world, device.source.replaced, MAX_VERSION, {})
     device.guard.refresh()
     assert device.journal.versions["timestamp"] == MAX_VERSION
     pushed = device.journal.floor_ms
@@ -94,7 +53,7 @@ def test_a_thief_who_also_held_a_team_s_key_and_ran_its_numbers_up_is_undone(
     forged = forge(
         world.repository.files()["1.words.json"], at(MAX_VERSION), offline(world, "family-words")
     )
-    run_ahead(world, device, 5_000, {"words": forged})
+    run_ahead(world, device.source.replaced, 5_000, {"words": forged})
     device.guard.refresh()
     assert device.journal.versions["words"] == MAX_VERSION
     device.source.replaced.clear()
@@ -113,7 +72,7 @@ def test_a_thief_s_listing_of_versions_that_do_not_exist_is_undone(
 ) -> None:
     """The snapshot alone is enough for python-tuf to remember them."""
     files = world.repository.files()
-    run_ahead(world, device, 5_000, {})
+    run_ahead(world, device.source.replaced, 5_000, {})
 
     def listing(snapshot: Any) -> None:
         snapshot.meta["digits.json"] = MetaFile(MAX_VERSION)
@@ -131,7 +90,7 @@ def test_a_thief_s_listing_of_versions_that_do_not_exist_is_undone(
 
 
 def test_the_numbers_do_not_start_anew_without_a_new_root(world: World, device: Device) -> None:
-    run_ahead(world, device, 5_000, {})
+    run_ahead(world, device.source.replaced, 5_000, {})
     device.guard.refresh()
     device.source.replaced.clear()
 
