@@ -153,6 +153,8 @@ def fleet(shell: Shell, processes: Processes) -> Iterator[Fleet]:
         camera.stop()
 
 
+# A long walk on real programs, as tests/outrider/test_whole_path.py: bounded by its own waits.
+@pytest.mark.timeout(600)
 def test_a_fleet_goes_from_one_ca_to_the_next(fleet: Fleet) -> None:
     make_hub_and_keys(fleet.shell, fleet.processes)
     make_bundles(fleet.shell)
