@@ -16,6 +16,7 @@ from model.archive import open_bundle
 from model.golden import run_golden
 from model.golden_file import decode_golden
 from model.runtimes.choice import open_session
+from tests.agent.disks import SmallDisk
 from tests.converter import models
 from tests.converter.conftest import Inputs
 
@@ -242,18 +243,16 @@ def test_ctrl_c_at_any_step_leaves_nothing_behind(
 
 
 def test_a_full_disk_is_named_and_the_old_bundle_stays(
-    small: Inputs, monkeypatch: pytest.MonkeyPatch
+    small: Inputs, small_disk: SmallDisk
 ) -> None:
-    request = small.request()
+    request = small.request(output=small_disk.directory / "out.bundle")
     request.output.write_text("the old bundle")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("converter.bundle.write_bundle", full)
+    small_disk.fill()
+    before = leftovers(small_disk.directory)
     with pytest.raises(errors.OutputUnwritable, match="No space left"):
         convert(request)
     assert request.output.read_text() == "the old bundle"
+    assert leftovers(small_disk.directory) == before
 
 
 @pytest.mark.parametrize("end", ["input", "output"])
