@@ -1,14 +1,17 @@
 """The worker process: `python -m converter.frontends.worker JOB REQUEST`, then a result in JSON.
 
-Bounds its own memory before it imports anything heavy. A refusal is an answer and ends with 0;
-whatever else goes wrong in a library is an answer too, in its own words.
+Bounds its own memory before it imports anything heavy, and ends with whoever started it: nobody
+else bounds its time. A refusal is an answer and ends with 0; whatever else goes wrong in a library
+is an answer too, in its own words.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +22,12 @@ from converter.frontends.refusal import Refusal
 
 JOBS = frozenset({"keras", "savedmodel", "sklearn", "tflite", "torch"})
 _MAX_WORDS = 300
+_PR_SET_PDEATHSIG = 1
 
 
 def main(job: str, request: Path) -> int:
     """Do `job`, write `result.json` beside the request; returns the exit status."""
+    _die_with_the_parent()
     asked = json.loads(request.read_bytes())
     _bound(int(asked["memory_bytes"]))
     if job not in JOBS:
@@ -51,6 +56,13 @@ def _answer(job: str, asked: Mapping[str, Any], work: Path) -> dict[str, Any]:
 
 def _failed(message: str) -> dict[str, Any]:
     return {"error": "FrontendFailed", "message": message}
+
+
+def _die_with_the_parent() -> None:
+    """Linux sends the signal when the thread is gone that started us, killed outright or not."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _bound(memory_bytes: int) -> None:

@@ -6,12 +6,17 @@ onnx2tf would turn [N, 49, 10, 1] into [N, 10, 1, 49] by itself.
 
 from __future__ import annotations
 
+import ctypes
 import resource
+import signal
 import sys
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
-    """Bound the memory, then hand over to onnx2tf."""
+    """End with whoever started us, bound the memory, then hand over to onnx2tf."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     memory, model, output, *inputs = arguments
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -70,11 +71,7 @@ def test_no_grandchild_outlives_the_call(tmp_path: Path) -> None:
     )
     with pytest.raises(errors.FrontendTimedOut):
         run(code, tmp_path, Limits(3, 1 << 30))
-    stat = Path(f"/proc/{(tmp_path / 'child').read_text()}/stat")
-    end = time.monotonic() + 5
-    while stat.exists() and stat.read_text().rsplit(")")[1].split()[0] != "Z":
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    _until_it_is_gone(int((tmp_path / "child").read_text()))
 
 
 def test_a_job_beyond_its_memory_is_an_error(tmp_path: Path) -> None:
@@ -140,3 +137,47 @@ def test_a_worker_is_repeatable_and_sees_no_gpu(monkeypatch: pytest.MonkeyPatch)
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     assert environment["PYTHONPATH"] == f"{ROOT}{os.pathsep}/elsewhere"
     assert "PYTHONPATH" not in worker_environment()
+
+
+def test_a_worker_ends_with_a_command_that_was_killed_outright(tmp_path: Path) -> None:
+    """It waits for its request here, as it might for a library that never ends."""
+    request = tmp_path / "request.json"
+    os.mkfifo(request)
+    code = (
+        "import subprocess, sys\n"
+        "command = [sys.executable, '-m', 'converter.frontends.worker', 'keras', sys.argv[1]]\n"
+        "worker = subprocess.Popen(command, start_new_session=True)\n"
+        "print(worker.pid, flush=True)\n"
+        "worker.wait()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(request)],
+        stdout=subprocess.PIPE,
+        env=worker_environment(ROOT),
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        pipe = _once_it_is_read(request)
+        parent.kill()
+    _until_it_is_gone(pid)
+    os.close(pipe)
+
+
+def _once_it_is_read(pipe: Path) -> int:
+    """The writing end, held open: the reader waits."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def _until_it_is_gone(pid: int) -> None:
+    stat = Path(f"/proc/{pid}/stat")
+    end = time.monotonic() + 20
+    while stat.exists() and stat.read_text().rsplit(")")[1].split()[0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.02)
