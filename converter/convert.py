@@ -111,14 +111,15 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     )
     record = gate.decide(measured.comparison, request.max_drop)
     objections += _weigh(
-        request.force, gate.why_failed(record, data.calibration.origin, measured.comparison)
+        request.force,
+        gate.why_failed(record, ranges.suspected(data.calibration), measured.comparison),
     )
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
     tell("other variants", 0.78)
     before, behind = _others(request, opened, float_model, float_runner, source, data)
     for extra in (*before, *behind):
         objections += _weigh(
-            request.force, extra.why_failed(request.max_drop, data.calibration.origin)
+            request.force, extra.why_failed(request.max_drop, ranges.suspected(data.calibration))
         )
     record = gate.overrule(record, objections)
     tell("evidence", 0.85)
@@ -155,7 +156,7 @@ def _ship_float(
     objections += _weigh(request.force, gate.why_one_answer(comparison, data.evaluation.origin))
     record = gate.decide(comparison, request.max_drop)
     objections += _weigh(
-        request.force, gate.why_failed(record, data.calibration.origin, comparison)
+        request.force, gate.why_failed(record, ranges.suspected(data.calibration), comparison)
     )
     record = unquantised.with_reason(gate.overrule(record, objections), made)
     tell("evidence", 0.85)
@@ -199,7 +200,7 @@ def _convert_tflite(
     objections += _weigh(request.force, gate.why_one_answer(comparison, data.evaluation.origin))
     record = gate.decide(comparison, request.max_drop)
     objections += _weigh(
-        request.force, gate.why_failed(record, data.calibration.origin, comparison)
+        request.force, gate.why_failed(record, ranges.suspected(data.calibration), comparison)
     )
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
     record = gate.overrule(record, objections)

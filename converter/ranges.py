@@ -21,6 +21,8 @@ MIN_SAMPLES = 8
 """Of either set; below it candidates cannot be judged on samples that they were not fitted on."""
 OUTLIER_RATIO = 100.0
 """A sample this many times larger than the median one leaves the others 2 of 8 bits."""
+SUSPECT_RATIO = 8.0
+"""Takes 3 of 8 bits: worth a word when int8 loses too much."""
 MARGIN = 0.1
 """How far outside of the calibrated range, in parts of it, a value still counts as inside."""
 MAX_OUTSIDE = 0.01
@@ -84,16 +86,33 @@ def find_few(calibration: Samples, evaluation: Samples) -> TooFewSamples | None:
 
 def find_outlier(calibration: Samples) -> CalibrationOutlier | None:
     """The sample that dwarfs the typical one of its input, or None."""
+    found = _largest(calibration, OUTLIER_RATIO)
+    if found is None:
+        return None
+    return CalibrationOutlier(
+        f"{calibration.origin}: {found}; remove it, or the int8 range is lost to it"
+    )
+
+
+def suspected(calibration: Samples) -> str:
+    """The file's name, and the sample that took much of its range, where there is one.
+
+    For whoever has to find out why int8 lost too much; by itself no reason to refuse.
+    """
+    found = _largest(calibration, SUSPECT_RATIO)
+    return calibration.origin if found is None else f"{calibration.origin} ({found})"
+
+
+def _largest(calibration: Samples, ratio: float) -> str | None:
     for name in _floats(calibration):
         ends = calibration.extremes(name)
         sizes = np.maximum(ends.high, -ends.low).astype(np.float64)
         typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
         worst = int(sizes.argmax())
-        if sizes[worst] > OUTLIER_RATIO * typical > 0:
-            return CalibrationOutlier(
-                f"{calibration.origin}: {calibration.said(worst)} of {name!r} reaches"
-                f" {sizes[worst]:.4g}, the typical sample {typical:.4g}; remove it, or the int8"
-                " range is lost to it"
+        if sizes[worst] > ratio * typical > 0:
+            return (
+                f"{calibration.said(worst)} of {name!r} reaches {sizes[worst]:.4g}, the typical"
+                f" sample {typical:.4g}"
             )
     return None
 

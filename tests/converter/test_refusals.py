@@ -199,6 +199,16 @@ def test_an_outlier_is_refused_by_sample_and_can_be_forced(small: Inputs) -> Non
     assert convert(small.request(force=True)).manifest.gate.reason.startswith("CalibrationOutlier")
 
 
+def test_a_failed_gate_names_the_sample_that_took_the_range(small: Inputs) -> None:
+    """Not so large that it is refused by itself, and large enough to spoil int8."""
+    images = models.images(40, seed=5)
+    images[31, 0, 4, 4] = 90.0
+    models.save_samples(small.calib, image=images)
+    with pytest.raises(errors.GateFailed, match=r"calib\.npz \(sample 31 of 'image' reaches 90"):
+        convert(small.request(search=False))
+    assert leftovers(small.folder) == []
+
+
 def test_shared_samples_are_refused_even_by_force(small: Inputs) -> None:
     with np.load(small.calib) as file:
         shared = file["image"][[4]]
