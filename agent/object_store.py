@@ -9,20 +9,25 @@ as good as a key while it lasts, so no message holds one.
 from __future__ import annotations
 
 import http.client
+import io
 import re
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
 
 from agent.errors import TransportFailed
+from agent.timed_response import Allowance, TimedResponse, TooSlow
 from contract.blob_places import Location, read_address
 from contract.errors import MalformedMessage
 
 _TIMEOUT_S = 15.0
+HEAD_S = 30.0
+MAX_HEAD_BYTES = 65_536
+"""Of an answer before its body, with every interim answer."""
 BLOB_S = 120.0
 """For what `exactly` reads at once, which is a blob: a store that dribbles must not stall a fetch
 for ever."""
@@ -33,6 +38,10 @@ _RANGE = re.compile(r"bytes (\d{1,16})-(\d{1,16})/(\d{1,16}|\*)\Z")
 
 class ObjectStoreFailed(TransportFailed):
     """The object store gives nothing that can be used; the hub has the same bytes."""
+
+
+class ObjectStoreSlow(ObjectStoreFailed):
+    """It gives what it was asked for, and takes too long: asking for another address is no help."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class StoredObject:
         self._address = address
         self._where = self._allowed(address)
         self._redirects = 0
+        self._allowance = Allowance(_TIMEOUT_S)
         self._connection: http.client.HTTPConnection | None = None
         self._response: http.client.HTTPResponse | None = None
 
@@ -89,17 +99,17 @@ class StoredObject:
     def exactly(self, count: int) -> bytes:
         """The next bytes of the range; raises `ObjectStoreFailed` when they do not come."""
         assert self._response is not None  # noqa: S101 - narrows the type; a range was opened
-        until = time.monotonic() + BLOB_S
+        self._allowance.allow(BLOB_S, count + io.DEFAULT_BUFFER_SIZE)
         data = bytearray()
         while len(data) < count:
             try:
                 piece = self._response.read1(count - len(data))
+            except TooSlow as error:
+                raise ObjectStoreSlow(f"{self._name} is too slow") from error
             except (OSError, http.client.HTTPException) as error:
-                raise ObjectStoreFailed(f"{self._name} was lost ({error})") from error
+                raise ObjectStoreFailed(f"{self._name} was lost ({_in_words(error)})") from error
             if not piece:
                 raise ObjectStoreFailed(f"{self._name} broke off")
-            if time.monotonic() > until:
-                raise ObjectStoreFailed(f"{self._name} is too slow")
             data += piece
         if self._response.length == 0:
             self._response.close()  # which gives the connection back for the next range
@@ -116,9 +126,11 @@ class StoredObject:
         return f"the object store at {self._where.host}"
 
     def _asked(self, headers: dict[str, str]) -> http.client.HTTPResponse:
+        self._allowance.allow(HEAD_S, MAX_HEAD_BYTES)
         try:
             if self._connection is None:
                 self._connection = self._connect()
+                self._connection.response_class = partial(TimedResponse, self._allowance)  # type: ignore[assignment]  # it is called, and by nothing else
             self._connection.request("GET", self._where.path, headers=headers)
             return self._connection.getresponse()
         except ssl.SSLCertVerificationError as error:
@@ -126,8 +138,10 @@ class StoredObject:
                 f"{self._name} has no certificate that this device trusts: {error.verify_message}"
                 " (object_store_ca_file names another CA)"
             ) from error
+        except TooSlow as error:
+            raise ObjectStoreSlow(f"{self._name} is too slow") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ObjectStoreFailed(f"cannot reach {self._name} ({error})") from error
+            raise ObjectStoreFailed(f"cannot reach {self._name} ({_in_words(error)})") from error
 
     def _connect(self) -> http.client.HTTPConnection:
         where = self._where
@@ -159,6 +173,11 @@ class StoredObject:
                 f"the address at {where.host} is without TLS, and object_store_plain is not set"
             )
         return where
+
+
+def _in_words(error: Exception) -> str:
+    """The words of this system; the others may hold what the store sent, or the address."""
+    return str(error) if isinstance(error, OSError) else type(error).__name__
 
 
 @contextmanager

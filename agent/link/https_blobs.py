@@ -20,7 +20,13 @@ from agent.errors import TransportFailed
 from agent.hub_https import AnotherHub, Answer, Incoming, NotAnAddress, asking, refusal
 from agent.link.https_plan import MAX_STORE_FAILURES, HttpsPlan, StorePatience, Stretch, stretches
 from agent.link.rate import TokenBucket
-from agent.object_store import ObjectStoreFailed, StoredObject, StoreTrust, opened
+from agent.object_store import (
+    ObjectStoreFailed,
+    ObjectStoreSlow,
+    StoredObject,
+    StoreTrust,
+    opened,
+)
 from agent.ports import BlobRef
 from contract.blob_places import PLACES_TYPE, BlobPlaces, read_places
 from contract.blob_request import (
@@ -104,7 +110,7 @@ class HttpsBlobSource:
             except TransportFailed as error:
                 why = str(error)
                 self._placed = False
-                if isinstance(error, ObjectStoreFailed) and not plan.has_brought:
+                if _in_vain(error, plan):
                     self._patience.failed(self._monotonic())
                 _LOG.warning("blobs of %s: %s", target, why)
             if not cancelled():
@@ -161,6 +167,13 @@ class HttpsBlobSource:
         until = self._monotonic() + seconds
         while self._monotonic() < until and not cancelled():
             self._sleep(_LOOK_S)
+
+
+def _in_vain(error: TransportFailed, plan: HttpsPlan) -> bool:
+    """Whether the store is to blame. An address that runs out under way is nobody's fault."""
+    if isinstance(error, ObjectStoreSlow):
+        return True
+    return isinstance(error, ObjectStoreFailed) and not plan.has_brought
 
 
 def _read(answer: Answer, batch: list[BlobRef]) -> BlobPlaces:

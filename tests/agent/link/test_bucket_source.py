@@ -242,7 +242,7 @@ def test_once_places_came_the_next_request_asks_for_more_than_a_stream_carries(
 
 @contextmanager
 def lying(
-    folder: Path, answers: list[bytes], tls: bool = True, dribble: bool = False
+    folder: Path, answers: list[bytes], tls: bool = True, dribble: bytes = b""
 ) -> Iterator[tuple[str, list[bytes]]]:
     """A store that gives these answers, one a connection, whatever it is asked."""
     server = Authority(folder / "liar", "a liar's CA").server("liar")
@@ -266,7 +266,7 @@ def lying(
                 asked.append(connection.recv(65_536))
                 connection.sendall(answers[min(len(asked), len(answers)) - 1])
                 while dribble:  # until the device has had enough
-                    connection.sendall(b"\x00")
+                    connection.sendall(dribble)
                     time.sleep(0.02)
                 connection.close()
             except OSError:
@@ -310,6 +310,8 @@ LONG = 1 << 33
         (answered("403 Forbidden", "Content-Length: 0"), "status 403"),
         (answered("500 Oops", f"X: {'y' * 70_000}"), "cannot reach"),
         (b"\xff" * 100_000, "cannot reach"),
+        (b"HTTP/1.1 \x1b[2J" + b"y" * 60_000 + b"\r\n\r\n", "cannot reach"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 4_000, "more comes than a head may have"),
         (b"", "cannot reach"),
     ],
 )
@@ -327,6 +329,8 @@ def test_an_over_long_or_strange_answer_is_refused_before_a_byte_of_it_is_held(
     assert found == contents(shelved.world)  # from the hub
     assert len(asked) == 2
     assert why in caplog.text
+    assert "\x1b" not in caplog.text
+    assert len(caplog.text) < 2_000  # none of it is repeated
     assert peak < 32 << 20
 
 
@@ -345,13 +349,58 @@ def test_a_store_that_dribbles_is_given_up_for_the_hub(
     head = answered(
         "206 X", f"Content-Length: {length}", f"Content-Range: bytes 0-{length - 1}/{length}"
     )
-    with lying(tmp_path, [head], dribble=True) as (url, _):
+    with lying(tmp_path, [head], dribble=b"\x00") as (url, _):
         shelved.wire.elsewhere = url
         with caplog.at_level(logging.WARNING):
             assert shelved.world.fetch(shelved.source(liar_trust(tmp_path))) == contents(
                 shelved.world
             )
     assert "is too slow" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("begun", "more"),
+    [
+        (b"HTTP/1.1 206 X\r\nX: ", b"y"),
+        (b"HTTP/1.1 206 X\r\n", b"X: y\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_an_answer_that_never_begins_is_given_up_for_the_hub(
+    shelved: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    begun: bytes,
+    more: bytes,
+) -> None:
+    monkeypatch.setattr(object_store, "HEAD_S", 0.3)
+    with lying(tmp_path, [begun], dribble=more) as (url, asked):
+        shelved.wire.elsewhere = url
+        with caplog.at_level(logging.WARNING):
+            assert shelved.world.fetch(shelved.source(liar_trust(tmp_path))) == contents(
+                shelved.world
+            )
+    assert "is too slow" in caplog.text
+    assert len(asked) == 2
+
+
+def test_a_store_that_slows_down_after_each_blob_is_given_up_for_the_hub(
+    shelved: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One blob in each try would be progress of a kind, for weeks."""
+    monkeypatch.setattr(object_store, "BLOB_S", 0.3)
+    data = shelved.path.read_bytes()
+    answers = []
+    for start, end in ((0, shelved.pack.starts[3]), (shelved.pack.starts[3],) * 2):
+        said = f"Content-Range: bytes {start}-{len(data) - 1}/{len(data)}"
+        length = f"Content-Length: {len(data) - start}"
+        answers.append(answered("206 X", length, said, body=data[start:end]))
+    with lying(tmp_path, answers, dribble=b"\x00") as (url, asked):
+        shelved.wire.elsewhere = url
+        found = shelved.world.fetch(shelved.source(liar_trust(tmp_path)))
+    assert found == contents(shelved.world)
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(
