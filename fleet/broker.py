@@ -109,10 +109,8 @@ class BrokerChild:
         """Starts nothing yet."""
         self._files = files
         self._stop = threading.Event()
-        self._again = threading.Event()
+        self._again, self._unread = threading.Event(), threading.Event()
         self._first = threading.Event()
-        self._answers = threading.Event()
-        """It is Mosquitto by now: the interpreter that becomes it would die of SIGHUP."""
         self._failure: Exception | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._program = Path()
@@ -137,10 +135,8 @@ class BrokerChild:
             raise BrokerFailed(f"the broker cannot be started: {self._failure}") from self._failure
 
     def reload(self) -> None:
-        """Make it read certificates, the revocation list and the ACL again; nobody is cut off."""
-        with contextlib.suppress(ProcessLookupError):
-            if self.pid is not None and self._answers.is_set():
-                os.kill(self.pid, signal.SIGHUP)
+        """Make it read certificates, lists and the ACL again, soon; nobody is cut off."""
+        self._unread.set()
 
     def restart(self) -> None:
         """End the child and start it again, soon: it forgets what it held, and whom it believed."""
@@ -175,19 +171,23 @@ class BrokerChild:
         """One life of the broker: returns when it ended or was told to."""
         command = [sys.executable, "-I", "-S", "-c", _BOUND_CHILD, str(os.getpid())]
         command += [str(self._program), "-c", str(self._files.configuration)]
+        # Before it reads its files: who asks from here on means this one.
+        self._again.clear()
+        self._unread.clear()
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         self._child = child
         try:
             self._wait_until_it_answers(child)
-            self._answers.set()
             self._first.set()
-            self._again.clear()
             while not self._stop.is_set():
                 if self._again.is_set():
                     _LOG.info("starting the broker again, as was asked")
                     return
+                if self._unread.is_set() and _catches_hangup(child.pid):
+                    self._unread.clear()
+                    child.send_signal(signal.SIGHUP)
                 try:
                     code = child.wait(0.1)
                 except subprocess.TimeoutExpired:
@@ -196,7 +196,6 @@ class BrokerChild:
                 _LOG.error("the broker ended with code %d; starting it again", code)
                 return
         finally:
-            self._answers.clear()
             _end(child)
 
     def _wait_until_it_answers(self, child: subprocess.Popen[bytes]) -> None:
@@ -226,6 +225,17 @@ def bound_log(path: Path) -> None:
             shutil.copyfile(path, path.with_name(f"{path.name}.1"))
         finally:
             os.truncate(path, 0)
+
+
+def _catches_hangup(pid: int) -> bool:
+    """Mosquitto dies of a SIGHUP that comes before it has set itself up, though it listens by then;
+    so does the interpreter that becomes it."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    caught = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

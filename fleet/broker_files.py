@@ -76,14 +76,26 @@ def revocation_file(hub: Path) -> Path:
 
 def write_identity(broker: Path, authority: Authority) -> None:
     """Who the broker is and whom it believes, as the authority says now, in the broker's folder."""
+    for path, data in _identity(broker, authority).items():
+        if not _holds(path, data):
+            write_whole(path, data)
+
+
+def shows_identity(broker: Path, authority: Authority) -> bool:
+    """Whether that is what is written there."""
+    return all(_holds(path, data) for path, data in _identity(broker, authority).items())
+
+
+def _identity(broker: Path, authority: Authority) -> dict[Path, bytes]:
     certificate, key = authority.pair("broker")
-    _write_changed(broker / TRUSTED, authority.trusted_pem().encode())
-    _write_changed(broker / SERVER, key.read_bytes() + certificate.read_bytes())
+    return {
+        broker / TRUSTED: authority.trusted_pem().encode(),
+        broker / SERVER: key.read_bytes() + certificate.read_bytes(),
+    }
 
 
-def _write_changed(path: Path, data: bytes) -> None:
-    if not path.exists() or path.read_bytes() != data:
-        write_whole(path, data)
+def _holds(path: Path, data: bytes) -> bool:
+    return path.exists() and path.read_bytes() == data
 
 
 def configuration(files: BrokerFiles) -> str:

@@ -164,7 +164,7 @@ class Authority:
 
     def own_due(self, now_ms: int) -> bool:
         """Whether one of the hub's own certificates has lived two thirds of its time, is of another
-        CA than the present, or was cut off between its two files."""
+        CA than the present, of a clock that ran ahead, or was cut off between its two files."""
         return any(self._is_due(file, now_ms) for file in OWN)
 
     def keep_pair(self, name: str, issued: Issued, key: EllipticCurvePrivateKey) -> None:
@@ -183,7 +183,7 @@ class Authority:
         if above != [self._own_signer(file).certificate] or leaf.public_key() != key.public_key():
             return True
         begin, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
-        return end - now_ms / 1000 < (end - begin) / 3
+        return now_ms / 1000 < begin or end - now_ms / 1000 < (end - begin) / 3
 
     def _own_signer(self, file: str) -> Signer:
         """Servers that are bridged stand under the next root itself, shown as the old root signed
@@ -235,8 +235,19 @@ class Authority:
         for path in (*self.pair(FORMER), self.directory / FORMER_EPOCH):
             path.unlink(missing_ok=True)
 
+    def forget_unfounded_former(self) -> None:
+        """An end was cut off before it was recorded: that CA is believed, and may stay for good."""
+        path = self.pair(FORMER)[0]
+        if path.exists():
+            above = x509.load_pem_x509_certificates(path.read_bytes())[-1]
+            if fingerprint(above) in {signer.fingerprint for signer in self.signers()}:
+                self.forget_former()
+
     def adopt_next(self) -> None:
-        """Put the next CA's files in the place of the former's. Meanwhile readers use `next/`."""
+        """Put the next CA's files in the place of the former's. Meanwhile readers use `next/`.
+
+        Raises `HubUnreadable`, and has changed nothing, where they are not all there.
+        """
         adopt(self.directory / NEXT, self.directory)
 
     def clear_next(self) -> None:

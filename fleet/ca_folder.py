@@ -55,7 +55,10 @@ def make_bridge(folder: Path, former: Path, now_ms: int) -> None:
 
 
 def adopt(folder: Path, to: Path) -> None:
-    """Put this CA's files in the place of another's."""
+    """Put this CA's files in the place of another's; raises `HubUnreadable`, with all as it was."""
+    for part in ("root.crt", "intermediate.crt"):
+        load_certificate(folder / part)
+    load_key(folder / "intermediate.key")
     for part in PARTS:
         if (folder / part).exists():
             write_whole(to / part, (folder / part).read_bytes())

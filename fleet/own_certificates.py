@@ -18,7 +18,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
-from fleet.broker_files import DIRECTORY, write_identity
+from fleet.broker_files import DIRECTORY, shows_identity, write_identity
 from fleet.ca import BRIEF_DAYS, FORMER, FORMER_EPOCH, WITNESS, Authority
 from fleet.epoch import EpochFile
 from fleet.issuing import key_pem
@@ -35,6 +35,8 @@ LOOK_S = 1.0
 PROBE_EVERY_MS = 15_000
 SETTLES_MS = 1_000
 """How long a broker may take to read what it was told to."""
+RESTART_AGAIN_MS = 600_000
+"""What one restart did not mend, another rarely does: each of them cuts the whole fleet off."""
 
 
 class BrokerControl(Protocol):
@@ -77,8 +79,10 @@ class OwnCertificates:
         self._succession = Succession(self._authority, hub.repository, hub.storage)
         self._passed_on = self._present()
         self._next_probe_ms = self._next_call_ms = 0
-        self._began_after_former = control is not None and self._former_is_there()
-        """The broker, a child of this process, has no session from before the end of a rotation."""
+        self._restarted = ("", 0)
+        """Why, under what, and when the broker was started again last."""
+        self._began_after = self._former() if self._is_passed_on() else b""
+        """The former CA's witness, when the broker has no session from before that one's end."""
 
     def step(self) -> None:
         """See to the files, to those who use them, and to the devices."""
@@ -97,7 +101,12 @@ class OwnCertificates:
         self._wait(LOOK_S)
 
     def _is_behind(self, now_ms: int) -> bool:
-        return self._authority.own_due(now_ms) or self._present() != self._passed_on
+        return self._authority.own_due(now_ms) or not self._is_passed_on()
+
+    def _is_passed_on(self) -> bool:
+        """A step that was taken while the hub started is not in the broker's files yet."""
+        written = shows_identity(self._hub.directory / DIRECTORY, self._authority)
+        return written and self._present() == self._passed_on
 
     def _catch_up(self, now_ms: int) -> None:
         if self._authority.own_due(now_ms):
@@ -125,7 +134,7 @@ class OwnCertificates:
         try:
             if rotation is not None and not rotation.believed:
                 self._try_next(now_ms)
-            elif rotation is None and self._former_is_there():
+            elif rotation is None and self._former():
                 self._try_former()
         except ssl.SSLCertVerificationError:
             self._start_again("shows a certificate that is believed no longer")
@@ -144,22 +153,26 @@ class OwnCertificates:
             _LOG.info("the broker believes the next CA too")
 
     def _try_former(self) -> None:
-        certificate, key = self._authority.pair(FORMER)
-        if not self._is_refused(certificate.read_bytes(), key.read_bytes()):
-            self._start_again("still believes the former CA")
-        elif not self._has_ended_sessions():
-            self._start_again("may hold sessions of the former CA")
+        former, key = self._former(), self._authority.pair(FORMER)[1]
+        if not self._is_refused(former, key.read_bytes()):
+            if self._start_again("still believes the former CA"):
+                self._began_after = former
+        elif not self._has_ended_sessions(former):
+            if self._start_again("may hold sessions of the former CA"):
+                self._began_after = former
         else:
             self._authority.forget_former()
             _LOG.info("the broker has given up the former CA")
 
-    def _former_is_there(self) -> bool:
-        return self._authority.pair(FORMER)[0].exists()
+    def _former(self) -> bytes:
+        """Its witness; empty where there is none. Each rotation has another one."""
+        path = self._authority.pair(FORMER)[0]
+        return path.read_bytes() if path.exists() else b""
 
-    def _has_ended_sessions(self) -> bool:
+    def _has_ended_sessions(self, former: bytes) -> bool:
         """Whether it was started since. One of others is known by the name of its memory."""
         if self._control is not None:
-            return self._began_after_former
+            return self._began_after == former
         present = self._hub.link.status().epoch
         file = EpochFile(self._authority.directory / FORMER_EPOCH)
         at_the_end = file.read()
@@ -170,14 +183,21 @@ class OwnCertificates:
     def _is_refused(self, certificate: bytes, key: bytes) -> bool:
         return is_refused(self._broker, self._authority, certificate, key)
 
-    def _start_again(self, why: str) -> None:
+    def _start_again(self, why: str) -> bool:
+        """Whether it is; not where it was for the same reason, and in vain, a short while ago."""
+        now_ms, cause = self._hub.clock(), f"{why} {self._passed_on}"
         if self._control is None:
             _LOG.error("the broker %s: restart it", why)
-        else:
-            _LOG.warning("the broker %s: starting it again", why)
-            self._control.restart()
-            self._began_after_former = self._former_is_there()
-            self._next_probe_ms = self._hub.clock() + SETTLES_MS
+            return False
+        last, at_ms = self._restarted
+        if last == cause and at_ms <= now_ms < at_ms + RESTART_AGAIN_MS:
+            _LOG.error("the broker %s, although it was started again", why)
+            return False
+        _LOG.warning("the broker %s: starting it again", why)
+        self._control.restart()
+        self._restarted = (cause, now_ms)
+        self._next_probe_ms = now_ms + SETTLES_MS
+        return True
 
     def _call(self, rotation: Rotation, now_ms: int) -> None:
         if self._next_call_ms - EVERY_MS <= now_ms < self._next_call_ms:

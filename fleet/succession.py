@@ -175,6 +175,7 @@ class Succession:
         if self.authority.stage() is Stage.FINISHING:
             self.authority.adopt_next()
             self.authority.record(None)
+        self.authority.forget_unfounded_former()
         self.authority.write_trusted()
 
     def _name_issuer(self) -> None:

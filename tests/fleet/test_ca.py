@@ -175,6 +175,23 @@ def test_they_are_due_at_two_thirds_of_their_life(authority: Authority) -> None:
     assert authority.own_due(NOW + int(SERVER_DAYS * DAY_MS * 0.68))
 
 
+def test_one_of_a_clock_that_ran_ahead_is_due(authority: Authority) -> None:
+    """Nobody believes it before its time."""
+    authority.issue_own(HOSTS, NOW + DAY_MS)
+    assert authority.own_due(NOW)
+
+
+def test_without_the_next_ca_s_files_the_present_ones_stay(authority: Authority) -> None:
+    """A torn backup: better a hub that does not start than one that has removed its CA."""
+    authority.make_next("hub", NOW)
+    (authority.directory / "next" / "intermediate.key").unlink()
+    before = {p.name: p.read_bytes() for p in authority.directory.iterdir() if p.is_file()}
+    with pytest.raises(HubUnreadable, match=r"next/intermediate\.key"):
+        authority.adopt_next()
+    after = {p.name: p.read_bytes() for p in authority.directory.iterdir() if p.is_file()}
+    assert after == before
+
+
 def test_the_certificate_that_finds_out_who_still_believes_is_of_the_former_ca(
     authority: Authority,
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPSConnection
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 from cryptography import x509
@@ -17,11 +18,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from fleet.assembly import RunningHub, run_hub, system_clock
 from fleet.broker import BrokerChild, write_broker_files
+from fleet.broker_files import write_identity
 from fleet.ca import DAY_MS, Authority
 from fleet.config import read_config
 from fleet.crl import crl_pem
 from fleet.issuing import key_pem
+from fleet.own_certificates import RESTART_AGAIN_MS, OwnCertificates
 from fleet.ports import HubServices
+from fleet.revocation import Revocation, refresh_list
 from fleet.rotation import Step
 from fleet.setup import certificate_hosts, succession_at
 from fleet.takeover import Broker, is_refused
@@ -199,6 +203,116 @@ def test_a_session_of_the_former_ca_does_not_outlive_it(
         until(lambda: not Authority(hub.directory / "ca").pair("former")[0].exists())
         assert not session.client.is_connected()
     until(lambda: hub.link.status().connected)
+
+
+def test_a_session_of_the_former_ca_does_not_outlive_the_second_rotation_either(
+    running: RunningHub,
+    hub_directory: HubDirectory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That the broker was started again at the end of the first one says nothing of the next."""
+    monkeypatch.setattr("fleet.own_certificates.PROBE_EVERY_MS", 1_000)
+    hub = running.services
+    former = Authority(hub.directory / "ca").pair("former")[0]
+    through_the_switch(hub_directory, hub)
+    take(hub.directory, Step.FINISH)
+    until(lambda: not former.exists())
+    device = enrolled(hub, "cam-1")
+    with connected(hub, device, tmp_path) as session:
+        until(session.client.is_connected)
+        through_the_switch(hub_directory, hub)
+        assert session.client.is_connected()
+        with succession_at(hub.directory) as succession:
+            succession.take(Step.FINISH, system_clock(), force=True)
+        until(lambda: not former.exists())
+        until(lambda: not session.client.is_connected(), 5)
+
+
+def test_a_step_that_is_taken_while_the_broker_starts_is_passed_on_to_it(
+    hub_directory: HubDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read its files by then; without news of others it would be started again for ever."""
+    directory, start = hub_directory.hub, BrokerChild.start
+
+    def meanwhile(self: BrokerChild) -> None:
+        start(self)
+        with succession_at(directory) as succession:
+            succession.make("hub", system_clock())
+
+    monkeypatch.setattr(BrokerChild, "start", meanwhile)
+    with run_hub(directory), succession_at(directory) as succession:
+        until(lambda: succession.standing()["believed"])
+
+
+def test_a_broker_that_is_told_to_read_again_while_it_starts_does_so_and_lives(
+    hub_directory: HubDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mosquitto listens a moment before it can bear a SIGHUP."""
+    directory, waits = hub_directory.hub, BrokerChild._wait_until_it_answers
+    authority, config = Authority(directory / "ca"), read_config(directory)
+
+    def told(self: BrokerChild, child: Popen[bytes]) -> None:
+        waits(self, child)
+        authority.issue_own(certificate_hosts(config), system_clock())
+        write_identity(directory / "mosquitto", authority)
+        self.reload()
+
+    monkeypatch.setattr(BrokerChild, "_wait_until_it_answers", told)
+    broker = BrokerChild(write_broker_files(directory, config))
+    broker.start()
+    try:
+        first = broker.pid
+        newest = x509.load_pem_x509_certificate(authority.pair("broker")[0].read_bytes())
+        until(lambda: shown(authority, config.broker_port) == newest)
+        assert broker.pid == first
+    finally:
+        broker.stop()
+
+
+class Counted:
+    """A broker that is told to start again, and only counts."""
+
+    def __init__(self, child: BrokerChild) -> None:
+        self.reload = child.reload
+        self.restarts = 0
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+
+def test_a_broker_that_no_restart_helps_is_not_started_again_and_again(
+    hub_directory: HubDirectory,
+) -> None:
+    """The next CA was made by a clock that ran ahead: until its time nobody can believe it."""
+    now = [system_clock()]
+    directory = hub_directory.hub
+    child = BrokerChild(write_broker_files(directory, read_config(directory)))
+    child.start()
+    try:
+        with hub_directory.at_rest(lambda: now[0]) as hub:
+            at = Broker("localhost", hub.config.broker_port)
+            counted, revocation = Counted(child), Revocation(hub, at, child.reload, lambda _: None)
+            own = OwnCertificates(hub, at, counted, Renewed(), revocation, lambda _: None)
+            with succession_at(directory) as succession:
+                succession.make("hub", now[0] + DAY_MS)
+            refresh_list(hub, now[0])
+            for _ in range(5):
+                own.step()
+                now[0] += 20_000
+            assert counted.restarts == 1
+            now[0] += RESTART_AGAIN_MS
+            own.step()
+            assert counted.restarts == 2
+    finally:
+        child.stop()
+
+
+class Renewed:
+    """A link that has nobody to connect to."""
+
+    def renew(self) -> None:
+        """Nothing is connected here."""
 
 
 def test_a_broker_that_others_run_is_to_be_restarted_at_the_end(

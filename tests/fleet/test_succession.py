@@ -199,6 +199,30 @@ def test_both_steps_can_be_taken_back(
     assert not (succession.authority.directory / "next").exists()
 
 
+def test_an_end_that_was_cut_off_and_then_taken_back_leaves_no_former_ca(
+    hub_directory: HubDirectory, succession: Succession
+) -> None:
+    """Its witness is of the CA that stays: the broker would be restarted for ever on its account"""
+    make(hub_directory)
+    succession.take(Step.SWITCH, system_clock())
+    succession.authority.keep_former(system_clock())  # and the machine is gone
+    for _ in range(2):
+        succession.take(Step.UNDO, system_clock())
+    assert succession.standing()["stage"] is None
+    assert not succession.standing()["former_believed"]
+
+
+def test_a_former_ca_that_a_broker_has_not_given_up_is_remembered_on_the_way_to_the_next(
+    hub_directory: HubDirectory, succession: Succession
+) -> None:
+    make(hub_directory)
+    succession.take(Step.SWITCH, system_clock())
+    succession.take(Step.FINISH, system_clock())
+    make(hub_directory)
+    assert succession.take(Step.UNDO, system_clock()).stage is None
+    assert succession.standing()["former_believed"]
+
+
 def test_certificates_from_before_hubs_noted_their_issuer_are_the_first_ones(
     hub_directory: HubDirectory, hub: HubServices, succession: Succession
 ) -> None:
