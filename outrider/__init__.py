@@ -6,4 +6,9 @@ has no converter installed, a workstation no hub.
 
 from __future__ import annotations
 
+from model.telemetry import keep_runtimes_silent
+
 __version__ = "0.1.0"
+
+# Before any command looks whether onnxruntime is installed, which imports it.
+keep_runtimes_silent()

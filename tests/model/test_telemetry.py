@@ -22,6 +22,12 @@ WORKSTATION = (
     "import onnxruntime\n"
     "onnxruntime.InferenceSession({model!r}, session_options())\n"
 )
+COMMAND = (
+    "from outrider.boundary import require\n"
+    "require('converter', 'onnx', 'onnxruntime', 'numpy')\n"
+    "import onnxruntime\n"
+    "onnxruntime.InferenceSession({model!r})\n"
+)
 
 
 def model(path: Path) -> Path:
@@ -46,7 +52,9 @@ def files_left_by(script: str, home: Path) -> list[str]:
     return sorted(p.name for p in home.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("way", [DEVICE, WORKSTATION], ids=["device", "workstation"])
+@pytest.mark.parametrize(
+    "way", [DEVICE, WORKSTATION, COMMAND], ids=["device", "workstation", "command line"]
+)
 def test_a_session_leaves_no_queue_of_events(way: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
