@@ -33,6 +33,10 @@ class Stopping(OSError):
     """The hub stops in the middle of an upload, of which the store then keeps nothing."""
 
 
+class ObjectRefused(BucketFailed):
+    """One object did not get there although the bucket answers: the others are good."""
+
+
 class BucketUpkeep:
     """The bucket thread's step."""
 
@@ -59,6 +63,8 @@ class BucketUpkeep:
         self._sizes: dict[str, int] | None = None
         """What the bucket holds; None: to be asked."""
         self._listed_at_ms = 0
+        self._refused: dict[str, str] = {}
+        """Why a needed release did not get there; the others come first."""
         self._unneeded_since_ms: dict[str, int] = {}
         self._rest_s = LOOK_S
 
@@ -66,18 +72,24 @@ class BucketUpkeep:
         """Put at most one object, clear what is due; then a pause unless there is more to do."""
         try:
             busy = self._tend(self._clock())
+        except ObjectRefused as error:
+            self._rest(error)
+            return
         except BucketFailed as error:
             # Addresses into a bucket that is away would cost each device a try.
             self._shelf.held, self._sizes = {}, None
-            if not self._wait(0):
-                self._shelf.trouble = str(error)
-                _LOG.warning("%s; devices get their blobs from the hub", error)
-                self._wait(self._rest_s)
-            self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+            self._rest(error)
             return
-        self._shelf.trouble, self._rest_s = "", LOOK_S
+        self._shelf.trouble, self._rest_s = next(iter(self._refused.values()), ""), LOOK_S
         if not busy:
             self._wait(LOOK_S)
+
+    def _rest(self, error: BucketFailed) -> None:
+        if not self._wait(0):
+            self._shelf.trouble = str(error)
+            _LOG.warning("%s; devices get their blobs from the hub", error)
+            self._wait(self._rest_s)
+        self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
 
     def _tend(self, now_ms: int) -> bool:
         self._look()
@@ -85,20 +97,22 @@ class BucketUpkeep:
             self._sizes, self._listed_at_ms = self._bucket.sizes(), now_ms
         sizes = self._sizes
         missing = [p for p in self._packs.values() if sizes.get(p.name) != p.length]
+        missing.sort(key=lambda pack: pack.release in self._refused)
         self._show(missing)
+        self._clear(sizes, now_ms)  # before an upload: what is needed may change while it lasts
         if missing:
             self._put(missing[0])
             sizes[missing[0].name] = missing[0].length
             self._show(missing[1:])
-        self._clear(sizes, now_ms)
         return len(missing) > 1
 
     def _look(self) -> None:
         """Which releases are needed; each is read from disk once."""
         with self._storage.reading() as session:
             needed = needed_above(session, self._bucket.config.above_bytes)
-        for target in [t for t in self._packs if t not in needed]:
-            del self._packs[target]
+        for known in (self._packs, self._refused):
+            for target in [t for t in known if t not in needed]:
+                del known[target]
         for target, manifest in needed.items():
             if target not in self._packs:
                 self._pack(target, manifest)
@@ -122,9 +136,16 @@ class BucketUpkeep:
         try:
             with PackBody(pack, self._read) as body:
                 self._bucket.put(pack.name, body)
-        except BlobMissing as error:
-            del self._packs[pack.release]  # looked at again, and said
-            raise BucketFailed(f"{pack.release}: {error}") from error
+        except (BlobMissing, BucketFailed) as error:
+            # Looked at again: what is lost on this disk says itself when it is packed.
+            del self._packs[pack.release]
+            if self._wait(0):
+                raise BucketFailed(str(error)) from error
+            self._sizes = self._bucket.sizes()  # raises when the bucket is away
+            self._refused.pop(pack.release, None)  # to the end
+            self._refused[pack.release] = f"{pack.release}: {error}"
+            raise ObjectRefused(self._refused[pack.release]) from error
+        self._refused.pop(pack.release, None)
 
     def _read(self, digest: str) -> bytes:
         if self._wait(0):

@@ -207,6 +207,66 @@ def test_a_release_whose_blobs_are_lost_is_said_once_and_hinders_no_other(
     assert list(kept.shelf.held) == ["digits/2"]
 
 
+def give_another(kept: Kept, hub_directory: HubDirectory) -> None:
+    """A second release, for a second device."""
+    publish_bundle(kept.hub, hub_directory.signed("digits", "2", os.urandom(50_000)), "operator")
+    enrolled(kept.hub, "cam-2")
+    with kept.hub.storage.session() as session:
+        assign(session, "cam-2", "digits", wanted("digits/2"), kept.now_ms)
+
+
+def test_blobs_that_are_lost_once_a_release_was_packed_hinder_no_other(
+    kept: Kept, hub_directory: HubDirectory, store: S3Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.give()
+    kept.upkeep.step()
+    (path,) = store.packs()
+    path.unlink()
+    give_another(kept, hub_directory)
+    with kept.hub.storage.reading() as session:
+        shared = set(session.scalars(select(Blob.digest).where(Blob.release == "digits/2")))
+    alone = [d for d in kept.shelf.held["digits/1"].digests if d not in shared]
+    kept.hub.blobs.discard(alone[-1])
+    kept.now_ms += LIST_EVERY_MS
+    for _ in range(3):
+        kept.upkeep.step()
+    assert list(kept.shelf.held) == ["digits/2"]
+    assert len([r for r in caplog.records if "does not go to the bucket" in r.message]) == 1
+    assert "digits/1" in kept.shelf.trouble  # for as long as it is needed
+
+
+def test_an_object_that_the_store_does_not_take_hinders_no_other(
+    kept: Kept, hub_directory: HubDirectory, store: S3Server
+) -> None:
+    """As one that is larger than a proxy before the store lets pass."""
+    kept.give()
+    kept.upkeep.step()
+    (path,) = store.packs()
+    path.unlink()
+    (path / "in-the-way").mkdir(parents=True)
+    give_another(kept, hub_directory)
+    kept.now_ms += LIST_EVERY_MS
+    kept.waited.clear()
+    for _ in range(4):
+        kept.upkeep.step()
+        assert list(kept.shelf.held) in ([], ["digits/2"])
+    assert list(kept.shelf.held) == ["digits/2"]
+    assert "put_object" in kept.shelf.trouble
+    assert len(kept.waited) >= 3  # not asked without a rest
+    orphan = path.with_name("e" * 64 + ".pack")
+    orphan.write_bytes(b"of no release")
+    kept.now_ms += LIST_EVERY_MS
+    kept.upkeep.step()
+    kept.now_ms += GRACE_MS
+    kept.upkeep.step()
+    assert not orphan.exists()  # and what is due is cleared
+    (path / "in-the-way").rmdir()
+    path.rmdir()
+    kept.upkeep.step()
+    assert sorted(kept.shelf.held) == ["digits/1", "digits/2"]
+    assert kept.shelf.trouble == ""
+
+
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS.access_key_id)
