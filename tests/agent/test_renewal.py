@@ -269,6 +269,24 @@ def test_a_certificate_of_the_next_ca_is_taken_though_it_ends_no_later(
     assert not world.asker().renew(), "and then it is there"
 
 
+def test_it_is_taken_also_when_the_clock_of_the_hub_ran_ahead_before(
+    world: World, hub_directory: HubDirectory
+) -> None:
+    """The certificate of the former CA ends later: with it the device would be left behind."""
+    make(hub_directory)
+    world.days(61)
+    assert world.asker().renew()
+    _, late_ms = lifetime(world.certificate().decode())
+    world.days(-61)
+    roots = Authority(world.hub.directory / "ca").roots_pem()
+    (world.state / "identity" / "ca.pem").write_text(roots)
+    with succession_at(world.hub.directory) as succession:
+        succession.take(Step.SWITCH, world.now[0])
+    assert world.asker().renew()
+    _, end_ms = lifetime(world.certificate().decode())
+    assert end_ms < late_ms
+
+
 def test_a_device_that_knows_the_new_root_fetches_its_certificate_after_the_end_too(
     hub_directory: HubDirectory, tmp_path: Path
 ) -> None:
