@@ -56,6 +56,7 @@ HUB_USER = "hub"
 WITNESS = "hub-witness"
 OWN = ("api", "broker", "hub")
 NEXT, ROTATION, FORMER, FORMER_EPOCH = "next", "rotation.json", "former", "former.epoch"
+GIVEN_UP = "given-up"
 
 
 class Authority:
@@ -242,6 +243,15 @@ class Authority:
             above = x509.load_pem_x509_certificates(path.read_bytes())[-1]
             if fingerprint(above) in {signer.fingerprint for signer in self.signers()}:
                 self.forget_former()
+
+    def note_given_up(self, root: str) -> None:
+        """The root of the CA that is about to go: no policy should name it for long."""
+        write_whole(self.directory / GIVEN_UP, root.encode() + b"\n")
+
+    def given_up(self) -> str | None:
+        """SHA-256 of the root that this hub left last."""
+        path = self.directory / GIVEN_UP
+        return path.read_text().strip() if path.exists() else None
 
     def adopt_next(self) -> None:
         """Put the next CA's files in the place of the former's. Meanwhile readers use `next/`.

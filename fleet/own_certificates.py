@@ -204,8 +204,7 @@ class OwnCertificates:
             return
         self._next_call_ms = now_ms + EVERY_MS
         issuer = self._authority.signer().fingerprint
-        with self._hub.storage.session() as session:
-            called = call_for_renewal(session, rotation, issuer, now_ms)
+        called = call_for_renewal(self._hub.storage, rotation, issuer, now_ms)
         if called:
             self._hub.link.wake()
             _LOG.info("asked %d device(s) for their next certificate", len(called))

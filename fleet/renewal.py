@@ -56,8 +56,9 @@ def renew(
         newest = _newest(session, request.device, public_key_pem(key), issuer, now_ms)
         _check_time(session.get_one(Device, request.device), request, now_ms)
         chain = newest.chain_pem
-        if chain is None or _is_due(newest, now_ms) or newest.issuer not in (None, issuer):
-            # One that names none is of the only CA that there was, and is still.
+        # One that names none is of the CA that there was first.
+        by = newest.issuer or authority.signers()[0].fingerprint
+        if chain is None or _is_due(newest, now_ms) or by != issuer:
             issued = authority.issue_device(request.device, key, now_ms)
             chain = issued.chain_pem
             remember_certificate(session, request.device, issued)

@@ -79,7 +79,9 @@ class Succession:
                     f"no rotation of the CA is under way, so there is nothing to {step.value}:"
                     " `outrider hub new-ca DIR` begins one"
                 )
-            verdict = decide(rotation.stage, step, self.facts(rotation))
+            self._name_issuer()
+            facts = self.facts(rotation)
+            verdict = decide(rotation.stage, step, facts)
             if verdict.refusal:
                 raise RotationRefused(verdict.refusal)
             if verdict.cut_off and not force:
@@ -88,6 +90,9 @@ class Succession:
                 )
             if verdict.stage is Stage.FINISHING:
                 self.authority.keep_former(now_ms)
+                self.authority.note_given_up(facts.old)
+            elif verdict.stage is None:
+                self.authority.note_given_up(facts.new)
             self._go(rotation, verdict.stage)
             return self._outcome(verdict.cut_off)
 
@@ -125,7 +130,7 @@ class Succession:
             believed=rotation.believed,
             bridged=self.authority.is_bridged(),
             unaware=tuple(sorted(n for n, v in versions.items() if not _holds(v, rotation.named))),
-            on_old=_of(newest, issuers[0]),
+            on_old=_of(newest, issuers[0]) + _of(newest, None),
             on_new=_of(newest, issuers[-1]),
         )
 
@@ -142,8 +147,15 @@ class Succession:
             "on_old": len(facts.on_old) if facts is not None else 0,
             "believed": facts.believed if facts is not None else None,
             "former_believed": self.authority.pair("former")[0].exists(),
+            "former_named": self._names_given_up(),
         }
         return found
+
+    def _names_given_up(self) -> bool:
+        """Whether devices are still told to believe a root that this hub has left."""
+        given_up = self.authority.given_up()
+        _, policy = self.repository.trusted_roots()
+        return given_up in (policy or ()) and given_up not in self.authority.roots()
 
     def _outcome(self, cut_off: tuple[str, ...]) -> Outcome:
         rotation = self.authority.rotation()
@@ -179,8 +191,9 @@ class Succession:
         self.authority.write_trusted()
 
     def _name_issuer(self) -> None:
-        """Until now there was one CA, and rows from before hubs noted it name none."""
-        issuer = self.authority.signer().fingerprint
+        """Rows that name none are the first CA's: of before hubs noted it, or of a hub that has not
+        been started again since its program was replaced."""
+        issuer = self.authority.signers()[0].fingerprint
         with self.storage.session() as session:
             session.execute(
                 update(Certificate).where(Certificate.issuer.is_(None)).values(issuer=issuer)
@@ -227,6 +240,6 @@ def _holds(versions: Mapping[str, int], named: int | None) -> bool:
     return named is not None and versions.get(TARGETS, 0) >= named
 
 
-def _of(newest: Mapping[str, str | None], issuer: str) -> tuple[str, ...]:
+def _of(newest: Mapping[str, str | None], issuer: str | None) -> tuple[str, ...]:
     names: Sequence[str] = [device for device, by in newest.items() if by == issuer]
     return tuple(sorted(names))

@@ -68,12 +68,18 @@ def _authority(status: Mapping[str, Any]) -> list[str]:
     ca = status["ca"]
     if ca["stage"] is not None:
         return [f"the way to another CA is under way ({ca['stage']}). Next: {ca['next']}"]
+    found = []
     if ca["former_believed"]:
-        return [
+        found.append(
             "the broker may still let in whom the former CA certifies, or hold their sessions:"
             " restart it (`systemctl restart outrider-broker`)"
-        ]
-    return []
+        )
+    if ca["former_named"]:
+        found.append(
+            "policy/ca still names a root that this hub has given up, so devices believe whoever"
+            " has its key: `outrider keys ca KEYS --root DIR/ca/root.crt`, then publish"
+        )
+    return found
 
 
 def _trust(status: Mapping[str, Any]) -> list[str]:

@@ -94,6 +94,19 @@ def test_one_of_another_ca_than_issues_now_is_renewed_at_once_and_but_once(
         assert leaf(later.ask().certificate_pem).issuer == leaf(later.device.chain_pem).issuer
 
 
+def test_one_that_names_no_issuer_is_the_first_ca_s(
+    later: Later, hub_directory: HubDirectory
+) -> None:
+    """Given by a hub that ran on while its program was replaced."""
+    make(hub_directory)
+    with succession_at(later.hub.directory) as succession:
+        succession.take(Step.SWITCH, later.now[0])
+    with later.hub.storage.session() as session:
+        session.query(Certificate).update({"issuer": None})
+    renewed = leaf(later.ask().certificate_pem)
+    assert renewed.issuer == Authority(later.hub.directory / "ca").signer().certificate.subject
+
+
 def test_a_device_that_was_off_for_months_comes_back(later: Later) -> None:
     later.days(DEVICE_DAYS + 120)
     new = leaf(later.ask().certificate_pem)

@@ -14,7 +14,7 @@ from fleet.rotation import Rotation, Stage, Step
 from fleet.setup import succession_at
 from fleet.storage.schema import Device, OutgoingCommand
 from fleet.succession import Succession
-from tests.fleet.authorities import make
+from tests.fleet.authorities import make, name_roots
 from tests.fleet.harness import HubDirectory, enrolled
 
 NOW = system_clock()
@@ -43,8 +43,7 @@ def call(hub: HubServices, succession: Succession, now_ms: int = NOW) -> list[st
     rotation = succession.observe()
     assert rotation is not None
     issuer = succession.authority.signer().fingerprint
-    with hub.storage.session() as session:
-        return call_for_renewal(session, rotation, issuer, now_ms)
+    return call_for_renewal(hub.storage, rotation, issuer, now_ms)
 
 
 def test_who_hangs_on_the_former_ca_is_called_once(hub: HubServices, switched: Succession) -> None:
@@ -80,8 +79,7 @@ def test_nobody_is_called_while_no_policy_names_the_next_root(
 ) -> None:
     issuer = switched.authority.signer().fingerprint
     rotation = Rotation(stage=Stage.SWITCHED, began_ms=1)
-    with hub.storage.session() as session:
-        assert call_for_renewal(session, rotation, issuer, NOW) == []
+    assert call_for_renewal(hub.storage, rotation, issuer, NOW) == []
 
 
 def test_who_has_a_certificate_of_the_next_ca_is_not_called(
@@ -99,6 +97,25 @@ def test_after_the_way_back_those_of_the_next_ca_are_called(
     tell(hub, "cam-3")
     switched.take(Step.UNDO, NOW)
     assert call(hub, switched) == ["cam-3"]
+
+
+def test_they_are_called_also_when_the_policy_names_the_former_root_alone_again(
+    hub_directory: HubDirectory, hub: HubServices, switched: Succession
+) -> None:
+    """As it should then: the next CA goes, once nobody hangs on it."""
+    enrolled(hub, "cam-3")
+    switched.take(Step.UNDO, NOW)
+    name_roots(hub_directory, "root.crt")
+    tell(hub, "cam-3", targets=3)
+    assert call(hub, switched) == ["cam-3"]
+
+
+def test_a_look_at_the_fleet_that_finds_nobody_holds_up_no_writer(
+    hub: HubServices, switched: Succession
+) -> None:
+    call(hub, switched)
+    with hub.storage.session():
+        assert call(hub, switched) == []
 
 
 def test_a_fleet_is_called_a_few_at_a_time(hub: HubServices, switched: Succession) -> None:

@@ -223,6 +223,46 @@ def test_a_former_ca_that_a_broker_has_not_given_up_is_remembered_on_the_way_to_
     assert succession.standing()["former_believed"]
 
 
+def test_a_root_that_was_given_up_is_told_of_until_no_policy_names_it(
+    hub_directory: HubDirectory, succession: Succession
+) -> None:
+    make(hub_directory)
+    succession.take(Step.SWITCH, system_clock())
+    assert not succession.standing()["former_named"]
+    succession.take(Step.FINISH, system_clock())
+    assert succession.standing()["former_named"]
+    name_roots(hub_directory, "root.crt")
+    assert not succession.standing()["former_named"]
+
+
+def test_so_is_the_next_root_that_was_taken_back(
+    hub_directory: HubDirectory, succession: Succession
+) -> None:
+    make(hub_directory)
+    succession.take(Step.UNDO, system_clock())
+    assert succession.standing()["former_named"]
+    name_roots(hub_directory, "root.crt")
+    assert not succession.standing()["former_named"]
+
+
+def test_certificates_that_a_hub_of_before_gave_meanwhile_are_the_first_ca_s(
+    hub_directory: HubDirectory, hub: HubServices, succession: Succession
+) -> None:
+    """Its program was replaced, and it runs on: it notes no issuer."""
+    make(hub_directory)
+    enrolled(hub, "cam-1")
+    with succession.storage.session() as session:
+        session.query(Certificate).update({"issuer": None})
+    says(succession, "cam-1", targets=2)
+    assert succession.standing()["on_old"] == 1
+    first = succession.authority.signer().fingerprint
+    succession.take(Step.SWITCH, system_clock())
+    with succession.storage.reading() as session:
+        assert newest_issuers(session) == {"cam-1": first}
+    with pytest.raises(RotationRefused, match="cut off cam-1"):
+        succession.take(Step.FINISH, system_clock())
+
+
 def test_certificates_from_before_hubs_noted_their_issuer_are_the_first_ones(
     hub_directory: HubDirectory, hub: HubServices, succession: Succession
 ) -> None:

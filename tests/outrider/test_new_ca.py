@@ -236,8 +236,11 @@ def finished(fleet: Fleet) -> None:
     until(lambda: not (fleet.hub / "ca" / "next").exists())
     until(lambda: not (fleet.hub / "ca" / "former.crt").exists())
     fleet.works()
+    assert "names a root that this hub has given up" in fleet.shell.ok("doctor")
     fleet.name_roots("root.crt")
     for name in fleet.state_names():
         fleet.wait_for_roots(name, new)
         until(partial(fleet.alive, name))
-    assert "another CA" not in fleet.shell.ok("doctor --config elsewhere.json")
+    found = fleet.shell.ok("doctor --config elsewhere.json")
+    assert "another CA" not in found
+    assert "given up" not in found

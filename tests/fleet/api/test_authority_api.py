@@ -50,5 +50,6 @@ def test_the_status_says_where_the_rotation_stands(
         "on_old": 1,
         "believed": True,
         "former_believed": False,
+        "former_named": False,
     }
     assert any("under way (made). Next: `outrider hub new-ca" in line for line in found["problems"])
