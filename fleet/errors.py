@@ -22,6 +22,10 @@ class HubExists(FleetError):
     """`hub init` was given a directory that is not empty."""
 
 
+class HubOfAnotherUser(FleetError):
+    """The hub's directory belongs to another account than the one that runs this command."""
+
+
 class HubRunning(FleetError):
     """Another process runs this hub."""
 

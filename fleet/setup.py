@@ -6,6 +6,8 @@ was made before it.
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import socket
 import time
@@ -23,7 +25,7 @@ from fleet.broker import local_address, write_broker_files
 from fleet.bucket import Bucket, find_keys, try_bucket
 from fleet.ca import Authority
 from fleet.config import CONFIG_FILE, BucketConfig, HubConfig, encode_config, read_config
-from fleet.errors import BucketUnusable, FleetError, HubExists, SetupFailed
+from fleet.errors import BucketUnusable, FleetError, HubExists, HubOfAnotherUser, SetupFailed
 from fleet.files import write_whole
 from fleet.settings import BucketKeys
 from fleet.storage.database import open_storage
@@ -123,9 +125,10 @@ def use_bucket(
 def succession_at(directory: Path) -> Iterator[Succession]:
     """The CA of the hub at `directory`, for the command line, beside a running hub or without.
 
-    Raises `HubNotFound`, or a storage error.
+    Raises `HubNotFound`, `HubOfAnotherUser`, or a storage error.
     """
     read_config(directory)
+    _require_owner(directory)
     authority = Authority(directory / "ca")
     storage = open_storage(database_url(directory))
     try:
@@ -133,6 +136,21 @@ def succession_at(directory: Path) -> Iterator[Succession]:
         yield Succession(authority, repository, storage)
     finally:
         storage.close()
+
+
+def _require_owner(directory: Path) -> None:
+    """What root writes here is private to root: a hub of another account could not read its CA."""
+    owner = (directory / "ca").stat().st_uid
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    raise HubOfAnotherUser(
+        f"{directory} belongs to another account, which could not read what this one writes there:"
+        f" run this command as its owner, `sudo -u '{name}' ...`"
+    )
 
 
 def database_url(directory: Path) -> str:

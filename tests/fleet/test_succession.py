@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from fleet.assembly import system_clock
 from fleet.ca import Authority
 from fleet.certificates import remember_certificate
-from fleet.errors import HubNotFound, RotationRefused, RotationUnderWay
+from fleet.errors import HubNotFound, HubOfAnotherUser, RotationRefused, RotationUnderWay
 from fleet.ports import HubServices
 from fleet.rotation import Stage, Step
 from fleet.setup import succession_at
@@ -67,6 +67,21 @@ def test_without_a_rotation_there_is_nothing_to_take(succession: Succession, ste
 def test_a_directory_that_is_no_hub_is_named(tmp_path: Path) -> None:
     with pytest.raises(HubNotFound), succession_at(tmp_path):
         pass
+
+
+def test_another_account_than_the_hub_s_changes_nothing(
+    hub_directory: HubDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root could, and the hub would not be able to read its CA any more."""
+    before = sorted(hub_directory.hub.rglob("*"))
+    somebody = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody)
+    with (
+        pytest.raises(HubOfAnotherUser, match="as its owner, `sudo -u '"),
+        succession_at(hub_directory.hub),
+    ):
+        pass
+    assert sorted(hub_directory.hub.rglob("*")) == before
 
 
 def test_from_one_ca_to_the_next(hub_directory: HubDirectory, succession: Succession) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import MetaData, create_engine, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
@@ -17,7 +19,8 @@ from sqlalchemy.schema import CreateTable
 from fleet.errors import StorageBusy, StorageTooNew
 from fleet.storage import database
 from fleet.storage.database import Storage, open_storage
-from fleet.storage.schema import AssignedFamily, Device, Table, Token
+from fleet.storage.migrate import MIGRATIONS
+from fleet.storage.schema import AssignedFamily, Certificate, Device, Table, Token
 
 
 @pytest.fixture
@@ -70,6 +73,33 @@ def test_opening_again_keeps_what_is_there(url: str, storage: Storage) -> None:
     again = open_storage(url)
     assert names(again) == {"a"}
     again.close()
+
+
+def test_the_certificates_of_an_older_hub_are_kept_and_name_no_issuer(url: str) -> None:
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        tables = MetaData()
+        tables.reflect(connection)
+        present = {"name": "a", "device_class": "generic", "status": "enrolled", "labels": {}}
+        for table, known in (
+            (tables.tables["devices"], present),
+            (tables.tables["certificates"], {"device": "a", "serial": "5", "chain_pem": "pem"}),
+        ):
+            numbers = {column.name: 0 for column in table.c if not column.nullable}
+            connection.execute(table.insert().values(numbers | known))
+    engine.dispose()
+
+    storage = open_storage(url)
+    with storage.reading() as session:
+        found = session.query(Certificate).one()
+        assert (found.device, found.serial, found.chain_pem) == ("a", "5", "pem")
+        assert found.issuer is None
+        assert session.query(Device).one().status == "enrolled"
+    storage.close()
 
 
 def test_a_database_of_a_newer_program_is_refused(url: str, storage: Storage) -> None:
