@@ -86,6 +86,7 @@ class _Fetch:
         self._monotonic = monotonic
         self._generation = -1
         self._looked = 0.0
+        self._parts = connection.parts
         self._finished: list[str] = []
         self._received = 0
 
@@ -102,6 +103,9 @@ class _Fetch:
         now = self._monotonic()
         if now - self._looked >= _LOOK_S:
             self._looked = now
+            parts, self._parts = self._parts, self._connection.parts
+            if parts != self._parts:
+                self._plan.coming(now)
             self._send(self._plan.overdue(now))
 
     def leave(self) -> None:

@@ -88,6 +88,7 @@ class Connection:
         self._changed = threading.Condition()
         self._client: Client | None = None
         self._generation = 0
+        self._parts = 0
         self._last_error = ""
         self._stopping = threading.Event()
         self._abandon = threading.Event()
@@ -98,6 +99,11 @@ class Connection:
         """Grows with every connection made, so that no reconnect can be missed."""
         with self._changed:
             return self._generation
+
+    @property
+    def parts(self) -> int:
+        """Grows while a packet comes that is not whole yet: on a slow link a blob takes a while."""
+        return self._parts
 
     @property
     def connected(self) -> bool:
@@ -189,7 +195,7 @@ class Connection:
 
     def _one_session(self) -> None:
         client = self._new_client()
-        loop = NetworkLoop(client, _MAX_PACKET_BYTES, self._arrived)
+        loop = NetworkLoop(client, _MAX_PACKET_BYTES, self._arrived, self._partly_arrived)
         try:
             self._connect(client)
             while not self._abandon.is_set():
@@ -264,6 +270,9 @@ class Connection:
 
     def _arrived(self, topic: str, payload: bytes) -> None:
         self._on_message(topic, payload)
+
+    def _partly_arrived(self) -> None:
+        self._parts += 1
 
     def _lost(self, why: str | None) -> None:
         with self._changed:

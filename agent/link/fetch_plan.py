@@ -2,7 +2,8 @@
 
 A blob is asked for by SUBSCRIBE; when nothing at all arrives for a while it is asked for once more,
 and then through `want`. Waiting is counted from the last arrival of *any* blob, since a slow link
-delivers a window one by one. A blob that came with a wrong digest is asked for once more.
+delivers a window one by one, and for a while from the last part of one. A blob that came with a
+wrong digest is asked for once more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Patience:
 
     ask_s: float = 4.0
     """Without any arrival, before a blob is asked for again, and then wanted."""
+    coming_s: float = 120.0
+    """The same while a blob comes in parts: asked for again it would only come twice."""
     cold_ask_s: float = 1.0
     """The same once the broker was found to lack blobs."""
     want_again_s: float = 6.0
@@ -62,6 +65,7 @@ class FetchPlan:
     open: dict[str, Ask] = field(default_factory=dict)
     cold: bool = False
     last_arrival: float = 0.0
+    last_part: float = 0.0
     rate: TokenBucket = field(default_factory=TokenBucket)
     window: Window = field(default_factory=Window)
     open_bytes: int = 0
@@ -106,6 +110,10 @@ class FetchPlan:
         if ask.asked == 1 and not ask.wanted:
             self.window.arrived(now - ask.since)
 
+    def coming(self, now: float) -> None:
+        """Part of a blob is here; of which one nobody knows."""
+        self.last_part = now
+
     def absent(self, digest: str, now: float) -> Step:
         """The broker says that it does not hold the blob: only the hub can help."""
         self.cold = True
@@ -126,7 +134,7 @@ class FetchPlan:
         missing: list[Ask] = []
         wants: list[Ask] = []
         for ask in self.open.values():
-            quiet = now - max(ask.since, self.last_arrival)
+            quiet = now - self._heard(ask)
             if ask.wanted:
                 self._give_up(ask, now)
                 if quiet >= self.patience.want_again_s:
@@ -149,6 +157,10 @@ class FetchPlan:
 
     def _admits(self, ref: BlobRef) -> bool:
         return self.window.admits(len(self.open) + 1, self.open_bytes + ref.length)
+
+    def _heard(self, ask: Ask) -> float:
+        whole = max(ask.since, self.last_arrival)
+        return max(whole, min(self.last_part, whole + self.patience.coming_s))
 
     def _ask_s(self) -> float:
         return self.patience.cold_ask_s if self.cold else self.patience.ask_s

@@ -12,6 +12,7 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from paho.mqtt.client import Client
@@ -24,6 +25,9 @@ GATHER_S = 0.0005
 the interpreter from the worker each time, costs more than to read it."""
 FLOWING_BYTES = 8_192
 """Read in one turn by which chunks are known to flow."""
+SIGN_S = 1.0
+"""How often paho is told that the broker lives."""
+_PINGRESP = b"\xd0\x00"
 _OK = MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
@@ -31,15 +35,21 @@ class NetworkLoop:
     """Owned by the network thread, which calls `turn`; any thread's packet ends its wait."""
 
     def __init__(
-        self, client: Client, longest: int, on_message: Callable[[str, bytes], None]
+        self,
+        client: Client,
+        longest: int,
+        on_message: Callable[[str, bytes], None],
+        on_part: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes over the client's reading and writing; to be made before it connects.
 
-        `on_message` gets what came at QoS 0, in packets of at most `longest` bytes.
+        `on_message` gets what came at QoS 0, in packets of at most `longest` bytes. `on_part` is
+        called when bytes came and no packet is whole yet.
         """
         self._client = client
         self._incoming = PacketReader(longest)
-        self._on_message = on_message
+        self._on_message, self._on_part = on_message, on_part
+        self._told = 0.0
         self._thread = threading.get_ident()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -92,10 +102,21 @@ class NetworkLoop:
         for message in self._incoming.read(opened):
             self._on_message(message.topic, message.payload)
         self._flowing = self._incoming.received - before >= FLOWING_BYTES
+        if self._incoming.partly:
+            self._on_part()
+        self._show_life(opened)
         outcome = _OK
         while outcome is _OK and opened.has_more():
             outcome = self._client.loop_read()
         return outcome
+
+    def _show_life(self, opened: PacketSocket) -> None:
+        """paho counts what it reads itself. The answer to its ping waits behind the blobs, and on a
+        slow link for longer than the keepalive: what comes meanwhile says as much."""
+        now = time.monotonic()
+        if now - self._told >= SIGN_S and not opened.has_more():
+            self._told = now
+            opened.pass_on(_PINGRESP)
 
     def _register_write(self, _client: Client, _data: object, _socket: object) -> None:
         if threading.get_ident() != self._thread:

@@ -61,11 +61,14 @@ class PacketReader:
         self._start = self._stop = 0
         self.received = 0
         """Bytes, since the connection began."""
+        self.partly = False
+        """Whether the last read made no packet whole: a long one is on its way."""
 
     def read(self, opened: PacketSocket) -> list[Message]:
         """The messages that came, up to a buffer full; raises `MalformedPacket`."""
         self._fill(opened)
         found = scan(self._buffer, self._start, self._stop, self._longest)
+        self.partly = found.end == self._start
         self._start = found.end
         for packet in found.others:
             opened.pass_on(packet)

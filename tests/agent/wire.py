@@ -95,7 +95,15 @@ class Hub:
 class Link:
     """The device's link, assembled as the control process does it."""
 
-    def __init__(self, broker: Mosquitto, credentials: Credentials, device: str = DEVICE) -> None:
+    def __init__(
+        self,
+        broker: Mosquitto,
+        credentials: Credentials,
+        device: str = DEVICE,
+        port: int = 0,
+        keepalive_s: int = 25,
+    ) -> None:
+        """`port`: where the way to the broker begins, when that is elsewhere."""
         self.inbox = Inbox()
         self.collectors = Collectors()
         self.rejects = Rejects()
@@ -103,7 +111,13 @@ class Link:
         death = encode(Death(device=device, session="0" * 32))
         self.will = Publication(device_topic(device, Channel.PRESENCE), death, retain=True)
         endpoint = Endpoint(
-            "localhost", broker.port, device, credentials.context, self.will, backoff=FAST
+            "localhost",
+            port or broker.port,
+            device,
+            credentials.context,
+            self.will,
+            keepalive_s,
+            backoff=FAST,
         )
         self.connection = Connection(endpoint, router.route, self.inbox.wake)
         self.blobs = MqttBlobSource(self.connection, self.collectors, device, SHORT)

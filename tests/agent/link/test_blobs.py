@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -20,7 +21,7 @@ from contract.messages import Want
 from contract.topics import Channel, blob_topic, device_topic
 from model.chunks import frame
 from tests.agent.wire import DEVICE, Hub, Link, eventually
-from tests.mosquitto import Mosquitto
+from tests.mosquitto import Credentials, Mosquitto
 
 TARGET = "digits/2"
 WANT = device_topic(DEVICE, Channel.WANT)
@@ -249,3 +250,56 @@ def test_a_fetch_keeps_to_its_rate(hub: Hub, link: Link) -> None:
     link.blobs.fetch(TARGET, [ref(b) for b in blobs], sink, never)
     assert sink.calls == 12
     assert asked[0] == 6, "one second's bytes at once, and then as they come in"
+
+
+@contextmanager
+def slow_link(port: int, rate: int) -> Iterator[tuple[int, list[int]]]:
+    """A way to the broker that carries so many bytes a second to the device: (port, what came)."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    came: list[int] = []
+
+    def carry(source: socket.socket, sink: socket.socket, rate: int) -> None:
+        with suppress(OSError):
+            while data := source.recv(rate // 50 if rate else 65_536):
+                sink.sendall(data)
+                if rate:
+                    came.append(len(data))
+                    time.sleep(len(data) / rate)
+        for end in (source, sink):
+            with suppress(OSError):  # the other direction has closed it
+                end.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                near = listener.accept()[0]
+                far = socket.create_connection(("127.0.0.1", port))
+                for ends in ((far, near, rate), (near, far, 0)):
+                    threading.Thread(target=carry, args=ends, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listener.getsockname()[1], came
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_on_a_slow_link_a_blob_comes_once_and_the_connection_outlives_the_keepalive(
+    broker: Mosquitto, device: Credentials, hub: Hub
+) -> None:
+    """A blob takes four times as long as one is waited for, and both longer than the keepalive."""
+    blobs = some_blobs(2, 120 * 1024)
+    for data in blobs:
+        hub.retain(blob_topic(digest_of(data)), frame(data))
+    republish(hub, blobs)
+    with slow_link(broker.port, 50_000) as (port, came):
+        link = Link(broker, device, port=port, keepalive_s=2).up()
+        sink = Sink()
+        link.blobs.fetch(TARGET, [ref(b) for b in blobs], sink, never)
+        generation = link.connection.generation
+        link.connection.stop()
+    assert set(sink.taken.values()) == set(blobs)
+    assert sum(came) < 1.2 * sum(len(data) for data in blobs)
+    assert hub.on(WANT) == []
+    assert generation == 1

@@ -57,6 +57,26 @@ def test_a_slow_link_that_delivers_is_not_impatience() -> None:
     assert list(p.overdue(7 * 3.9 + 4).subscribe) == [REFS[WINDOW - 1]]
 
 
+def test_a_blob_that_comes_in_parts_is_not_asked_for_twice() -> None:
+    p = plan(2)
+    p.fill(0)
+    for second in range(1, 100):
+        p.coming(second)
+        assert p.overdue(second + 0.9) == p.overdue(second + 3.9)
+        assert p.overdue(second + 3.9).subscribe == ()
+    assert list(p.overdue(103).subscribe) == REFS[:2]
+
+
+def test_parts_without_end_are_no_arrival() -> None:
+    p = plan(1)
+    p.fill(0)
+    for second in range(1, 124):
+        p.coming(second)
+        assert p.overdue(second).subscribe == ()
+    p.coming(124)
+    assert list(p.overdue(124).subscribe) == REFS[:1]
+
+
 def test_a_broker_found_cold_is_waited_for_less() -> None:
     p = plan(12)
     p.fill(0)
