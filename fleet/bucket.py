@@ -80,17 +80,27 @@ class Bucket:
         more: dict[str, str] = {}
         for _ in range(MAX_LISTED // _PAGE):
             page = self._call("list_objects_v2", Prefix=self.config.prefix, MaxKeys=_PAGE, **more)
-            for each in page.get("Contents", ()):
-                name = each["Key"].removeprefix(self.config.prefix)
-                if _OURS.match(name):
-                    found[name] = each["Size"]
-            if not page.get("IsTruncated"):
-                return found
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            try:
+                found.update(self._named(page))
+                if not page.get("IsTruncated"):
+                    return found
+                more = {"ContinuationToken": page["NextContinuationToken"]}
+            except KeyError as error:
+                raise BucketFailed(
+                    f"bucket {self.config.bucket} gives no listing: {error} is absent"
+                ) from error
         raise BucketFailed(
             f"more than {MAX_LISTED} objects stand below {self.config.prefix!r} in"
             f" {self.config.bucket}: give the hub a prefix of its own"
         )
+
+    def _named(self, page: dict[str, Any]) -> dict[str, int]:
+        """Of one page of a listing: what is named as this hub names it."""
+        prefix = self.config.prefix
+        sizes = {
+            each["Key"].removeprefix(prefix): each["Size"] for each in page.get("Contents", ())
+        }
+        return {name: size for name, size in sizes.items() if _OURS.match(name)}
 
     def put(self, name: str, body: RawIOBase | bytes) -> None:
         """Store an object, whole or not at all; raises `BucketFailed`."""
@@ -120,7 +130,8 @@ class Bucket:
         try:
             answer = getattr(self._client, operation)(Bucket=self.config.bucket, **parameters)
         except (BotoCoreError, ClientError, HTTPClientError, OSError) as error:
-            said = str(error)[:300]
+            # The store's own words, in part: on one line, and nothing that a terminal obeys.
+            said = "".join(c if c.isprintable() else "\ufffd" for c in str(error)[:300])
             raise BucketFailed(f"bucket {self.config.bucket}, {operation}: {said}") from error
         assert isinstance(answer, dict)  # noqa: S101 - botocore has no types
         return answer

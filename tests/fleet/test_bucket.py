@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -186,6 +189,54 @@ def test_a_long_listing_is_read_page_by_page_and_not_without_an_end(
         bucket.sizes()
     for name in names:
         bucket.delete(name)
+
+
+@contextmanager
+def lying(status: int, body: bytes) -> Iterator[BucketConfig]:
+    """A store that answers everything with this."""
+
+    class Liar(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield BucketConfig(endpoint=f"http://127.0.0.1:{server.server_port}", bucket=BUCKET)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+def test_what_a_store_says_cannot_forge_a_line_of_the_log() -> None:
+    pytest.importorskip("botocore", reason="botocore is not installed")
+    said = b"<Error><Code>No</Code><Message>no&#10;INFO all is well&#13;&#155;2J</Message></Error>"
+    with lying(403, said) as config, pytest.raises(BucketFailed, match="all is well") as raised:
+        Bucket(config, KEYS).sizes()
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        b"<IsTruncated>true</IsTruncated>",
+        b"<Contents><Size>5</Size></Contents>",
+        b"<Contents><Key>outrider/" + NAME.encode() + b"</Key></Contents>",
+    ],
+)
+def test_a_listing_that_lacks_what_it_needs_is_a_failing_store(inside: bytes) -> None:
+    pytest.importorskip("botocore", reason="botocore is not installed")
+    page = b"<ListBucketResult>" + inside + b"</ListBucketResult>"
+    with lying(200, page) as config, pytest.raises(BucketFailed, match="no listing"):
+        Bucket(config, KEYS).sizes()
 
 
 def test_a_hub_without_botocore_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
