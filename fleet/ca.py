@@ -223,12 +223,11 @@ class Authority:
         path.unlink(missing_ok=True)
         _sync(self.directory)
 
-    def keep_former(self, now_ms: int) -> None:
+    def keep_former(self, going: Signer, now_ms: int) -> None:
         """A certificate of the CA that is about to go, to find out who still believes it."""
         key = generate_private_key(SECP256R1())
-        old = signer_in(self.directory)
         self.forget_former()
-        issued = self.issue_client(old, WITNESS, key.public_key(), DEVICE_DAYS, now_ms)
+        issued = self.issue_client(going, WITNESS, key.public_key(), DEVICE_DAYS, now_ms)
         self.keep_pair(FORMER, issued, key)
 
     def forget_former(self) -> None:

@@ -88,10 +88,12 @@ class Succession:
                 raise RotationRefused(
                     f"this would cut off {some(verdict.cut_off)}: wait for them, or give --force"
                 )
+            old, new = self.authority.signers()
             if verdict.stage is Stage.FINISHING:
-                self.authority.keep_former(now_ms)
+                self.authority.keep_former(old, now_ms)
                 self.authority.note_given_up(facts.old)
             elif verdict.stage is None:
+                self.authority.keep_former(new, now_ms)
                 self.authority.note_given_up(facts.new)
             self._go(rotation, verdict.stage)
             return self._outcome(verdict.cut_off)

@@ -197,7 +197,7 @@ def test_the_certificate_that_finds_out_who_still_believes_is_of_the_former_ca(
 ) -> None:
     authority.make_next("hub", NOW)
     go(authority, Stage.SWITCHED)
-    authority.keep_former(NOW)
+    authority.keep_former(authority.signers()[0], NOW)
     _, above = x509.load_pem_x509_certificates(authority.pair("former")[0].read_bytes())
     assert fingerprint(above) == authority.signers()[0].fingerprint
     authority.forget_former()

@@ -229,6 +229,26 @@ def test_a_session_of_the_former_ca_does_not_outlive_the_second_rotation_either(
         until(lambda: not session.client.is_connected(), 5)
 
 
+def test_a_session_of_the_next_ca_does_not_outlive_its_undoing(
+    running: RunningHub, hub_directory: HubDirectory, tmp_path: Path
+) -> None:
+    """Its key may be why it is taken back."""
+    hub = running.services
+    through_the_switch(hub_directory, hub)
+    thief = copied(Authority(hub.directory / "ca"))
+    device = Device("nobody-added-it")
+    key = device.key.public_key()
+    device.chain_pem = thief.issue_device(device.name, key, system_clock()).chain_pem
+    with connected(hub, device, tmp_path) as session:
+        until(session.client.is_connected)
+        take(hub.directory, Step.UNDO)
+        take(hub.directory, Step.UNDO)
+        until(lambda: not session.client.is_connected(), 30)
+        until(lambda: not Authority(hub.directory / "ca").pair("former")[0].exists(), 30)
+    until(lambda: not refuses(hub, Authority(hub.directory / "ca")))
+    assert refuses(hub, thief)
+
+
 def test_a_step_that_is_taken_while_the_broker_starts_is_passed_on_to_it(
     hub_directory: HubDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
