@@ -37,11 +37,14 @@ def _seconds(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
-def _bytes(text: str) -> int:
+def _budget(text: str) -> int:
     try:
-        return parse_size(text)
+        size = parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if not size:
+        raise typer.BadParameter("a budget of 0 would be none: leave --metered-budget out")
+    return size
 
 
 @rollout.command("start")
@@ -100,7 +103,7 @@ def start(
     if min_inferences is not None:
         body["min_inferences"] = min_inferences
     if metered_budget is not None:
-        body["metered_bytes"] = _bytes(metered_budget)
+        body["metered_bytes"] = _budget(metered_budget)
     with connect(config) as hub:
         answer = hub.post("rollouts", body)
     if json:

@@ -106,6 +106,7 @@ def test_each_verbs_summary_fits_a_terminal_of_80_columns(
         ["rollout", "start"],
         ["rollout", "start", "digits:1", "--to", "all", "--soak", "ten minutes"],
         ["rollout", "start", "digits:1", "--to", "all", "--metered-budget", "little"],
+        ["rollout", "start", "digits:1", "--to", "all", "--metered-budget", "0"],
         ["convert", "model.onnx"],
         ["keys", "init", "dir", "--family", "x"],
         ["demo", "--agents", "0"],
