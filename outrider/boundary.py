@@ -21,14 +21,6 @@ FAMILIES = {
 }
 """Module -> the root of its family of errors."""
 
-EXTRAS = {
-    "converter": "converter",
-    "agent": "agent",
-    "fleet": "hub",
-    "demo": "demo",
-    "model": "agent",
-}
-
 
 def expected(error: BaseException) -> bool:
     """Whether this error is one that a command may end with."""
@@ -50,13 +42,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def require(part: str, *modules: str) -> None:
-    """Raise `PartNotInstalled` unless the third-party modules that a part needs are here."""
+def require(extra: str, *modules: str) -> None:
+    """Raise `PartNotInstalled`, naming the extra, unless the modules that it brings are here."""
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            extra = EXTRAS[part]
             raise PartNotInstalled(
                 f"this command needs {module.partition('.')[0]}, which is not installed:"
                 f" pip install 'outrider[{extra}]'"

@@ -44,7 +44,7 @@ def bench(
     Example:
         outrider bench digits-1.bundle --runs 1000
     """
-    require("model", "numpy", "zstandard")
+    require("agent", "numpy", "zstandard")
     from model.bench import bench_bundle
 
     found = bench_bundle(bundle, variant, runs, threads, lambda name: note(f"measuring {name} ..."))
