@@ -161,7 +161,10 @@ class StoredObject:
             self._address = urljoin(self._address, to)
         except ValueError as error:
             raise ObjectStoreFailed(f"{self._name} sends this device nowhere") from error
-        self._where = self._allowed(self._address)
+        where = self._allowed(self._address)
+        if self._where.secure and not where.secure:
+            raise ObjectStoreFailed(f"{self._name} sends this device off TLS")
+        self._where = where
 
     def _allowed(self, address: str) -> Location:
         try:

@@ -427,6 +427,18 @@ def test_redirects_are_bounded_and_lead_to_https_only(
     assert len(asked) <= 2 * 3
 
 
+def test_no_redirect_leads_off_tls_where_stores_without_it_are_allowed(
+    shelved: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = answered("307 Elsewhere", "Location: http://localhost:9/a", "Content-Length: 0")
+    with lying(tmp_path, [answer]) as (url, _):
+        shelved.wire.elsewhere = url
+        trust = dataclasses.replace(liar_trust(tmp_path), plain=True)
+        with caplog.at_level(logging.WARNING):
+            assert shelved.world.fetch(shelved.source(trust)) == contents(shelved.world)
+    assert "sends this device off TLS" in caplog.text
+
+
 def test_a_redirect_within_https_is_followed_and_tells_no_more_than_the_range(
     shelved: Shop, store: S3Server, tmp_path: Path
 ) -> None:
