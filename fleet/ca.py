@@ -113,6 +113,11 @@ class Authority:
         folder = self.directory / NEXT
         return (folder / BRIDGE).exists() and (folder / "root.key").exists()
 
+    def ends_ms(self) -> int:
+        """When the root or the intermediate that issues now ends, whichever is first."""
+        found = [load_certificate(self._issuing() / n) for n in ("root.crt", "intermediate.crt")]
+        return min(int(each.not_valid_after_utc.timestamp() * 1000) for each in found)
+
     # --- issuing --------------------------------------------------------------------------------
 
     def signer(self) -> Signer:

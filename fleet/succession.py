@@ -150,6 +150,7 @@ class Succession:
             "believed": facts.believed if facts is not None else None,
             "former_believed": self.authority.pair("former")[0].exists(),
             "former_named": self._names_given_up(),
+            "ends_ms": self.authority.ends_ms(),
         }
         return found
 

@@ -13,6 +13,8 @@ LOW_DISK_BYTES = 1 << 30
 DAY_MS = 86_400_000
 REVOCATION_LOW_MS = 60 * DAY_MS
 """The list is made for 90 days, every day."""
+CA_LOW_MS = 365 * DAY_MS
+"""The way to another CA takes as long as the device that is off longest."""
 TAKEOVER_LATE_MS = 600_000
 """What was refused longer ago than this is history, and no problem of tonight."""
 
@@ -69,6 +71,11 @@ def _authority(status: Mapping[str, Any]) -> list[str]:
     if ca["stage"] is not None:
         return [f"the way to another CA is under way ({ca['stage']}). Next: {ca['next']}"]
     found = []
+    if ca["ends_ms"] < status["at_ms"] + CA_LOW_MS:
+        found.append(
+            f"the CA ends on {day(ca['ends_ms'])}, and nobody can connect after that: take the"
+            " fleet to another, which begins with `outrider hub new-ca DIR`"
+        )
     if ca["former_believed"]:
         found.append(
             "the broker may still let in whom the former CA certifies, or hold their sessions:"

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from fleet.assembly import system_clock
 from fleet.ca import DAY_MS, OWN, SERVER_DAYS, Authority
-from fleet.ca_folder import load_certificate
+from fleet.ca_folder import INTERMEDIATE_DAYS, load_certificate
 from fleet.errors import HubUnreadable
-from fleet.issuing import fingerprint
+from fleet.issuing import BACKDATE_MS, fingerprint
 from fleet.rotation import Rotation, Stage
 from tests.fleet.authorities import believes
 
@@ -68,6 +68,18 @@ def test_at_the_end_the_next_ca_stands_where_the_former_stood(authority: Authori
 
     assert authority.root_pem() == following != former
     assert authority.signer().certificate.issuer == load_certificate(authority.root_file).subject
+
+
+def test_it_ends_with_its_intermediate_and_the_next_one_s_counts_from_the_switch(
+    authority: Authority,
+) -> None:
+    first_ms = authority.ends_ms()
+    assert first_ms // DAY_MS == NOW // DAY_MS + INTERMEDIATE_DAYS - (NOW % DAY_MS < BACKDATE_MS)
+    authority.make_next("hub", NOW + 100 * DAY_MS)
+    go(authority, Stage.MADE)
+    assert authority.ends_ms() == first_ms
+    go(authority, Stage.SWITCHED)
+    assert authority.ends_ms() - first_ms == 100 * DAY_MS
 
 
 def test_each_root_has_a_name_of_its_own(authority: Authority) -> None:

@@ -41,7 +41,7 @@ def test_the_status_says_where_the_rotation_stands(
     assert api.get("status").json()["ca"]["stage"] is None
     make(hub_directory)
     found = api.get("status").json()
-    assert found["ca"] | {"began_ms": 0, "roots": []} == {
+    assert found["ca"] | {"began_ms": 0, "roots": [], "ends_ms": 0} == {
         "stage": "made",
         "began_ms": 0,
         "roots": [],
@@ -51,5 +51,6 @@ def test_the_status_says_where_the_rotation_stands(
         "believed": True,
         "former_believed": False,
         "former_named": False,
+        "ends_ms": 0,
     }
     assert any("under way (made). Next: `outrider hub new-ca" in line for line in found["problems"])

@@ -25,7 +25,13 @@ REVOCATION: dict[str, Any] = {
     "checked_at_ms": NOW,
     "sessions_since_ms": None,
 }
-CA: dict[str, Any] = {"stage": None, "next": "", "former_believed": False, "former_named": False}
+CA: dict[str, Any] = {
+    "stage": None,
+    "next": "",
+    "former_believed": False,
+    "former_named": False,
+    "ends_ms": NOW + 366 * DAY_MS,
+}
 WELL: dict[str, Any] = {
     "at_ms": NOW,
     "broker": {"connected": True},
@@ -57,6 +63,7 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
         ({"bucket": {"held": [], "trouble": "no route"}}, "the bucket cannot be used: no route. D"),
         ({"ca": CA | {"stage": "made", "next": "do it"}}, "under way (made). Next: do it"),
         ({"ca": CA | {"former_believed": True}}, "systemctl restart outrider-broker"),
+        ({"ca": CA | {"ends_ms": NOW + 364 * DAY_MS}}, "the CA ends on 2028-01-14"),
         ({"ca": CA | {"former_named": True}}, "names a root that this hub has given up"),
         ({"tuf": TUF | {"versions": {}}}, "outrider keys init"),
         ({"tuf": TUF | {"expired": ["digits"]}}, "outrider keys renew DIR digits"),
