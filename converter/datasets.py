@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contract.manifest import TensorSpec
 from converter import ranges
@@ -40,6 +40,14 @@ def read_data(request: ConvertRequest, inputs: Sequence[TensorSpec]) -> Data:
     calibration = read_samples(request.calib, inputs, reading)
     if request.evaluation is None:
         return Data(*hold_out(calibration), held_out=True)
-    evaluation = read_samples(request.evaluation, inputs, reading)
+    evaluation = read_samples(request.evaluation, inputs, _like(calibration, reading))
     ranges.refuse_overlap(calibration, evaluation)
     return Data(calibration, evaluation, held_out=False)
+
+
+def _like(calibration: Samples, reading: Reading) -> Reading:
+    """How the file beside the calibration is read: its columns by their names."""
+    if not calibration.columns:
+        return reading
+    columns, whose = calibration.columns, calibration.origin
+    return replace(reading, columns=columns, columns_of=whose)

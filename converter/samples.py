@@ -54,7 +54,7 @@ class Samples:
 
     An array is numpy's, or `Rows` on the disk: to slice, to index and to take from, and never to
     compute with as a whole. `names`: of each sample, where it has one. `classes`: names that the
-    source gave to the labels.
+    source gave to the labels. `columns`: of a table, in the order of its arrays.
     """
 
     origin: str
@@ -64,6 +64,7 @@ class Samples:
     classes: tuple[str, ...] = ()
     spool: Path | None = None
     """Where a file without a name may keep what a model answers; None: with temporary files."""
+    columns: tuple[str, ...] = ()
     _extremes: dict[str, Extremes] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -79,7 +80,7 @@ class Samples:
         places = np.arange(len(self))[index] if self.names else ()
         names = tuple(self.names[place] for place in places)
         extremes = {name: known.take(index) for name, known in self._extremes.items()}
-        return Samples(self.origin, arrays, labels, names, self.classes, self.spool, extremes)
+        return replace(self, arrays=arrays, labels=labels, names=names, _extremes=extremes)
 
     def changed(self, changes: Mapping[str, tuple[Callable[[Array], Array], str]]) -> Samples:
         """Other values and types (change, dtype) for some of the inputs, made as they are read."""
@@ -122,7 +123,7 @@ def read_samples(
     # The name may end in the manifest, which is UTF-8; a file's name may be any bytes.
     origin = path.name.encode(errors="replace").decode()
     labels = None if raw.labels is None else _labels(path, raw.labels, count)
-    return Samples(origin, arrays, labels, raw.names, raw.classes, folder, extremes)
+    return Samples(origin, arrays, labels, raw.names, raw.classes, folder, raw.columns, extremes)
 
 
 def hold_out(samples: Samples) -> tuple[Samples, Samples]:

@@ -1,7 +1,8 @@
 """CSV files: a header, one sample a line, numbers with a point. Every other cell is named.
 
-Columns are picked by the recipe's names; without a recipe, all but the label column are taken in
-the file's order. The label column holds class names or class numbers.
+Columns are picked by the recipe's names; without a recipe, by those of the table that was read
+before, which must be the same set; the first table is taken in its own order, all but the label
+column. The label column holds class names or class numbers. Refuses a file without a header.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def read_csv(path: Path, name: str, reading: Reading) -> Raw:
             lines = csv.reader(file, strict=True)
             header = _header(path, next(lines, []))
             label = _label_place(path, header, reading)
-            places = _places(path, header, label, recipe)
+            places = _places(path, header, label, recipe, reading)
             columns = _Columns(path, header, places, label)
             names, labels = _read(columns, lines, recipe, spool)
             table = spool.array(Layout(0, (len(names), len(places)), np.dtype(np.float32)))
@@ -58,7 +59,8 @@ def read_csv(path: Path, name: str, reading: Reading) -> Raw:
             f"{path}: not a table of comma-separated UTF-8 text ({error}); export it again"
         ) from error
     numbers = None if label is None else _numbers(path, labels, names, reading.classes)
-    return Raw({name: table}, numbers, tuple(names))
+    columns_taken = tuple(header[place] for place in places)
+    return Raw({name: table}, numbers, tuple(names), columns=columns_taken)
 
 
 def _header(path: Path, cells: Sequence[str]) -> list[str]:
@@ -67,7 +69,7 @@ def _header(path: Path, cells: Sequence[str]) -> list[str]:
         raise SamplesUnreadable(f"{path}: {len(header)} columns; 1 to {MAX_COLUMNS}")
     if len(set(header)) != len(header) or "" in header:
         raise SamplesUnreadable(
-            f"{path}: the first line must name each column once; it is {header[:_FEW]}"
+            f"{path}: the first line must name each column once; it is {_listed(header)}"
         )
     if all(_number(cell) is not None for cell in header):
         raise SamplesUnreadable(f"{path}: the first line holds numbers; it must name the columns")
@@ -79,22 +81,45 @@ def _label_place(path: Path, header: Sequence[str], reading: Reading) -> int | N
     if wanted in header:
         return header.index(wanted)
     if reading.label_column is not None:
-        raise BadLabels(f"{path}: no column {wanted!r}; it has {header[:_FEW]}")
+        raise BadLabels(f"{path}: no column {wanted!r}; it has {_listed(header)}")
     return None
 
 
 def _places(
-    path: Path, header: Sequence[str], label: int | None, recipe: TableInput | None
+    path: Path,
+    header: Sequence[str],
+    label: int | None,
+    recipe: TableInput | None,
+    reading: Reading,
 ) -> list[int]:
-    if recipe is None:
-        return [place for place in range(len(header)) if place != label]
-    missing = [column for column in recipe.columns if column not in header]
+    if recipe is not None:
+        return _named(path, header, recipe.columns, "the recipe")
+    places = [place for place in range(len(header)) if place != label]
+    if not reading.columns:
+        return places
+    more = [header[place] for place in places if header[place] not in reading.columns]
+    if more:
+        raise WrongArrays(
+            f"{path}: column {more[0]!r} is not one of {reading.columns_of} ({len(more)} are not);"
+            " both must name the same columns"
+        )
+    return _named(path, header, reading.columns, reading.columns_of)
+
+
+def _named(path: Path, header: Sequence[str], wanted: Sequence[str], whose: str) -> list[int]:
+    places = {column: place for place, column in enumerate(header)}
+    missing = [column for column in wanted if column not in places]
     if missing:
         raise WrongArrays(
-            f"{path}: no column {missing[0]!r} ({len(missing)} of {len(recipe.columns)} are"
-            f" missing); it has {header[:_FEW]}"
+            f"{path}: no column {missing[0]!r} as {whose} has ({len(missing)} of {len(wanted)} are"
+            f" missing); it has {_listed(header)}"
         )
-    return [header.index(column) for column in recipe.columns]
+    return [places[column] for column in wanted]
+
+
+def _listed(header: Sequence[str]) -> str:
+    rest = len(header) - _FEW
+    return f"{list(header[:_FEW])}" + (f" and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True)
