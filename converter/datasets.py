@@ -36,7 +36,8 @@ def read_data(request: ConvertRequest, inputs: Sequence[TensorSpec]) -> Data:
             raise InvalidRequest(f"--processing: {reason}; correct the file")
     # Beside the bundle, where there is a disk: temporary files are often kept in memory.
     beside = request.output.absolute().parent
-    reading = Reading(request.processing, request.labels, request.label_column, beside)
+    alone = request.evaluation is None
+    reading = Reading(request.processing, request.labels, request.label_column, alone, beside)
     calibration = read_samples(request.calib, inputs, reading)
     if request.evaluation is None:
         return Data(*hold_out(calibration), held_out=True)
@@ -46,8 +47,8 @@ def read_data(request: ConvertRequest, inputs: Sequence[TensorSpec]) -> Data:
 
 
 def _like(calibration: Samples, reading: Reading) -> Reading:
-    """How the file beside the calibration is read: its columns by their names."""
+    """How the file beside the calibration is read: its columns by their names, and its labels."""
     if not calibration.columns:
-        return reading
+        return replace(reading, labelled=True)
     columns, whose = calibration.columns, calibration.origin
-    return replace(reading, columns=columns, columns_of=whose)
+    return replace(reading, labelled=True, columns=columns, columns_of=whose)

@@ -20,7 +20,7 @@ class Reading:
 
     `processing`: the release's recipes, by which raw files become the network's input.
     `classes`: their names in the order of the model's scores, or none. `label_column`: of a table;
-    `spool`: the folder where
+    `labelled`: whether it must be there, as where the samples evaluate. `spool`: the folder where
     samples are kept that have to be unpacked; None: that of temporary files. `columns`: what a
     table without a recipe must hold, in the order that the network takes, or none where the table
     itself says; `columns_of`: who named them.
@@ -29,6 +29,7 @@ class Reading:
     processing: Processing | None = None
     classes: tuple[str, ...] = ()
     label_column: str | None = None
+    labelled: bool = True
     spool: Path | None = None
     columns: tuple[str, ...] = ()
     columns_of: str = ""

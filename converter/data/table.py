@@ -80,7 +80,7 @@ def _label_place(path: Path, header: Sequence[str], reading: Reading) -> int | N
     wanted = reading.label_column or DEFAULT_LABEL_COLUMN
     if wanted in header:
         return header.index(wanted)
-    if reading.label_column is not None:
+    if reading.label_column is not None and reading.labelled:
         raise BadLabels(f"{path}: no column {wanted!r}; it has {_listed(header)}")
     return None
 

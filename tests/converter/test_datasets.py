@@ -71,3 +71,23 @@ def test_a_recipe_names_the_columns_of_both(tmp_path: Path) -> None:
     found = read(tmp_path, evaluation, processing=Processing(inputs=[recipe]))
     np.testing.assert_array_equal(found.calibration.arrays["x"][0], [2, 1])
     np.testing.assert_array_equal(found.evaluation.arrays["x"][0], [10, 9])
+
+
+def test_the_label_column_is_asked_of_what_evaluates_alone(tmp_path: Path) -> None:
+    found = read(tmp_path, "height,width,digit\n9,10,1\n11,12,0\n", label_column="digit")
+    assert found.calibration.labels is None
+    assert found.evaluation.labels is not None
+    assert found.evaluation.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("evaluation", [None, "width,height\n9,10\n"])
+def test_what_evaluates_must_have_the_label_column(evaluation: str | None, tmp_path: Path) -> None:
+    with pytest.raises(errors.BadLabels, match="no column 'digit'"):
+        read(tmp_path, evaluation, label_column="digit")
+
+
+def test_a_list_of_columns_says_where_it_is_cut(tmp_path: Path) -> None:
+    header = ",".join(f"c{place}" for place in range(15))
+    (tmp_path / "calib.csv").write_text(header + "\n")
+    with pytest.raises(errors.BadLabels, match=r"'c11'\] and 3 more"):
+        read(tmp_path, None, label_column="digit")
