@@ -29,6 +29,7 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 WAVES = frozenset({".wav"})
 MAX_FILES = 200_000
 _FEW = 12
+_DIGITS = 9
 
 
 def read_folder(path: Path, name: str, reading: Reading) -> Raw:
@@ -89,11 +90,11 @@ def _recipe(path: Path, name: str, reading: Reading, kind: type[Any]) -> InputRe
 def _labels(
     path: Path, files: Sequence[Path], classes: Sequence[str]
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """A folder without sub-folders has no labels; without given names they are numbered by name."""
+    """A folder without sub-folders has no labels; without given names the folders number them."""
     if any(file.parent == path for file in files):
         return None, ()
     found = sorted({file.parent.name for file in files})
-    known = list(classes) or found
+    known = list(classes) or _in_order(path, found)
     foreign = [folder for folder in found if folder not in known]
     if foreign:
         raise BadLabels(
@@ -102,7 +103,22 @@ def _labels(
         )
     places = {label: place for place, label in enumerate(known)}
     numbers = np.array([places[file.parent.name] for file in files], np.int64)
-    return numbers, () if classes else tuple(found)
+    return numbers, () if classes else tuple(known)
+
+
+def _in_order(path: Path, found: Sequence[str]) -> list[str]:
+    """Class by class: the alphabet would put 10 in front of 2."""
+    if not all(name.isascii() and name.isdecimal() for name in found):
+        return list(found)
+    known = sorted(found, key=lambda name: (int(name[-_DIGITS:]), name))
+    for number, name in enumerate(known):
+        if len(name) > _DIGITS or int(name) != number:
+            raise BadLabels(
+                f"{path / name[:40]}: the sub-folders are numbers, so each is the class of that"
+                f" number, and {number} should stand here; name them 0 to {len(known) - 1} without"
+                " a gap, or give --labels"
+            )
+    return known
 
 
 def _prepared(

@@ -115,6 +115,55 @@ def test_given_names_number_the_classes(tmp_path: Path) -> None:
     assert found.classes == ()
 
 
+def test_sub_folders_that_are_numbers_are_the_classes_of_these_numbers(tmp_path: Path) -> None:
+    for number in range(12):
+        picture(tmp_path / str(number) / "1.png")
+    found = read(tmp_path, IMAGE)
+    assert found.labels is not None
+    numbered = {
+        name.split("/")[0]: label for name, label in zip(found.names, found.labels, strict=True)
+    }
+    assert numbered == {str(number): number for number in range(12)}
+    assert found.classes == tuple(map(str, range(12)))
+
+
+def test_numbers_may_be_padded_with_noughts(tmp_path: Path) -> None:
+    for name in ("00", "01"):
+        picture(tmp_path / name / "1.png")
+    assert read(tmp_path, IMAGE).classes == ("00", "01")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("1", "2"), ("1: the sub-folders are numbers", "0 should", "0 to 1", "--labels")),
+        (("0", "1", "3"), ("3: ", "2 should stand here")),
+        (("0", "1", "01"), ("2 should", "--labels")),
+        (("0", "9" * 60), ("1 should",)),
+    ],
+)
+def test_numbers_with_a_gap_or_twice_are_refused(
+    names: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in names:
+        picture(tmp_path / name / "1.png")
+    refused(tmp_path, errors.BadLabels, *words)
+
+
+def test_one_name_that_is_no_number_makes_them_all_names(tmp_path: Path) -> None:
+    for name in ("10", "2", "none"):
+        picture(tmp_path / name / "1.png")
+    assert read(tmp_path, IMAGE).classes == ("10", "2", "none")
+
+
+def test_given_names_may_be_numbers_with_gaps(tmp_path: Path) -> None:
+    for name in ("7", "10"):
+        picture(tmp_path / name / "1.png")
+    found = read(tmp_path, IMAGE, classes=("10", "7"))
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1]
+
+
 def test_a_folder_of_no_class_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "fish" / "1.png")
     with pytest.raises(errors.BadLabels, match="fish"):
