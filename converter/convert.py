@@ -18,7 +18,7 @@ from converter.canonical import canonicalise, fix_batch, require_same
 from converter.compact import compact
 from converter.datasets import Data, read_data
 from converter.errors import NoOnnxForm, Objection
-from converter.extras import Extra, float_extra, half_extra, tflite_extra, with_extras
+from converter.extras import Extra, float_extra, half_extra, implied_tflite, with_extras
 from converter.finish import Finished, Timings, finish
 from converter.frontends.formats import detect
 from converter.frontends.loading import Opened, open_model
@@ -48,7 +48,7 @@ _PARITY_SAMPLES = 64
 class Converted:
     """A bundle that stands under `path`. `latency`: of its int8, or of what ships instead.
 
-    `notes`: what a person is to know of where the latencies come from.
+    `notes`: what a person is to know: what could not be made, and where the latencies come from.
     """
 
     path: Path
@@ -116,7 +116,7 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     )
     objections += _weigh(request.force, gate.why_slow(latency, request.max_latency_ratio))
     tell("other variants", 0.78)
-    before, behind = _others(request, opened, float_model, float_runner, source, data)
+    before, behind, missing = _others(request, opened, float_model, float_runner, source, data)
     for extra in (*before, *behind):
         objections += _weigh(
             request.force, extra.why_failed(request.max_drop, ranges.suspected(data.calibration))
@@ -128,7 +128,7 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     if request.with_float:
         accuracy = measured.comparison.accuracy_float32
         behind.append(float_extra(float_data, source.batch, data, accuracy))
-    report = with_extras(report, before, behind, opened.sources.notes)
+    report = with_extras(report, before, behind, (*opened.sources.notes, *missing))
     artifacts = [*(e.artifact for e in before), artifact, *(e.artifact for e in behind)]
     latencies = {INT8: latency}
     for extra in (*before, *behind):
@@ -138,7 +138,8 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     timings = Timings(latencies, stopwatch.taken)
     made = finish(request, source.inputs, data, report, artifacts, timings)
     tell("done", 1.0)
-    return _converted(request, made, latency, stopwatch)
+    said = (*missing, *(note for extra in behind for note in extra.notes))
+    return _converted(request, made, latency, stopwatch, said)
 
 
 def _ship_float(
@@ -213,7 +214,7 @@ def _convert_tflite(
     timings = Timings({release.NAME: latency}, stopwatch.taken)
     made = finish(request, model.inputs, data, report, [artifact], timings)
     tell("done", 1.0)
-    return _converted(request, made, latency, stopwatch)
+    return _converted(request, made, latency, stopwatch, variant.made.notes)
 
 
 def _others(
@@ -223,18 +224,16 @@ def _others(
     reference: Runner,
     source: SourceModel,
     data: Data,
-) -> tuple[list[Extra], list[Extra]]:
-    """The variants in front of `onnx-int8`, and those behind it."""
+) -> tuple[list[Extra], list[Extra], list[str]]:
+    """The variants in front of `onnx-int8`, those behind it, and why one is missing."""
     before = [half_extra(request, model, reference, data)] if request.with_cuda else []
-    behind, tflite = [], opened.sources.tflite
+    tflite = opened.sources.tflite
     if tflite is None and (request.with_tflite or request.onnx2tf_python is not None):
         options = _source_options(request)
         tflite = to_tflite(source, compact(model), data.calibration, options)
-    if tflite is not None:
-        behind.append(
-            tflite_extra(request, tflite, reference, source.inputs, data, lambda share: None)
-        )
-    return before, behind
+    if tflite is None:
+        return before, [], []
+    return before, *implied_tflite(request, tflite, reference, source.inputs, data)
 
 
 def _stopwatch(request: ConvertRequest) -> Stopwatch:
@@ -247,11 +246,14 @@ def _timed(extra: Extra) -> Timed:
 
 
 def _converted(
-    request: ConvertRequest, made: Finished, latency: Latency, stopwatch: Stopwatch
+    request: ConvertRequest,
+    made: Finished,
+    latency: Latency,
+    stopwatch: Stopwatch,
+    said: tuple[str, ...] = (),
 ) -> Converted:
-    return Converted(
-        request.output, made.manifest, made.digest, made.report, latency, tuple(stopwatch.notes)
-    )
+    notes = (*said, *stopwatch.notes)
+    return Converted(request.output, made.manifest, made.digest, made.report, latency, notes)
 
 
 def _with_classes(request: ConvertRequest, opened: Opened, data: Data) -> ConvertRequest:

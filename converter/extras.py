@@ -18,7 +18,7 @@ from converter import gate
 from converter.bundle import Artifact
 from converter.datasets import Data
 from converter.engine import Engine
-from converter.errors import GateFailed
+from converter.errors import FloatBoundary, GateFailed, NothingToQuantise, QuantisationFailed
 from converter.evaluate import Comparison, compare
 from converter.evidence.golden import FLOAT_TOLERANCE
 from converter.half import make_half
@@ -47,6 +47,8 @@ class Extra:
     comparison: Comparison | None = None
     candidates: tuple[Candidate, ...] = ()
     tools: str = ""
+    notes: tuple[str, ...] = ()
+    """What a person is to know of how it was made."""
 
     def why_failed(self, max_drop: float, calibration: str) -> GateFailed | None:
         """The gate's objection to this variant, which it names."""
@@ -71,13 +73,14 @@ def with_extras(
     back = [extra.report for extra in behind if extra.report is not None]
     extras = (*before, *behind)
     tried = [candidate for extra in extras for candidate in extra.candidates]
+    made = [note for extra in extras for note in extra.notes]
     tools = ", ".join(dict.fromkeys(extra.tools for extra in extras if extra.tools))
     return msgspec.structs.replace(
         report,
         variants=[*front, *report.variants, *back],
         candidates=[*report.candidates, *tried],
         quantiser=msgspec.structs.replace(
-            report.quantiser, tools=tools, notes=[*report.quantiser.notes, *notes]
+            report.quantiser, tools=tools, notes=[*report.quantiser.notes, *notes, *made]
         ),
     )
 
@@ -131,7 +134,28 @@ def tflite_extra(
         variant.measured.comparison,
         tuple(release.candidates(variant)),
         release.tools(),
+        variant.made.notes,
     )
+
+
+def implied_tflite(
+    request: ConvertRequest,
+    model: TfliteModel,
+    reference: Runner,
+    inputs: tuple[TensorSpec, ...],
+    data: Data,
+) -> tuple[list[Extra], list[str]]:
+    """`tflite-int8`; or nothing, and why, where it cannot be made and nobody asked for it by name.
+
+    TensorFlow's models have a TFLite form of their own, and `onnx-int8` serves without it. Where
+    `--with-tflite` or `--onnx2tf-python` asked, the failure is raised.
+    """
+    try:
+        return [tflite_extra(request, model, reference, inputs, data, lambda share: None)], []
+    except (FloatBoundary, NothingToQuantise, QuantisationFailed) as error:
+        if request.with_tflite or request.onnx2tf_python is not None:
+            raise
+        return [], [f"{release.NAME} is left out, and onnx-int8 ships without it: {error}"]
 
 
 def float_extra(data: bytes, batch: int, samples: Data, accuracy: float | None) -> Extra:

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.errors import ExtraMissing, QuantisationFailed
+from converter.errors import ExtraMissing
 from converter.samples import BATCH, Samples
-from converter.sessions import first_line
 from converter.tflite.flatbuffer import parse
+from converter.tflite.refusal import refused
 from converter.tflite.source import SIGNATURE, TfliteModel
 
 Ranges = Literal["averaged", "minimum and maximum"]
@@ -40,7 +40,11 @@ _FAILURES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How one candidate is made. `weights` names ai-edge-quantizer's algorithm."""
+    """How one candidate is made. `weights` names ai-edge-quantizer's algorithm.
+
+    OCTAV knows symmetric ranges only, and the tool asks it for every constant: a network with one
+    in an ADD or MUL has no such candidate.
+    """
 
     ranges: Ranges
     weights: Literal["MIN_MAX_UNIFORM_QUANT", "OCTAV"] = "MIN_MAX_UNIFORM_QUANT"
@@ -82,7 +86,7 @@ def calibrate(
             calibrator.calibrate({SIGNATURE: batches}, _recipe(tool, settings, False))
         ranges: dict[str, Any] = calibrator.get_model_qsvs()
     except _FAILURES as error:
-        raise _failed(error) from error
+        raise refused(model, error) from error
     return ranges
 
 
@@ -98,7 +102,7 @@ def quantise(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
     except _FAILURES as error:
-        raise _failed(error) from error
+        raise refused(model, error) from error
     return bytes(made.quantized_model)
 
 
@@ -152,10 +156,3 @@ def _tools() -> tuple[Any, Any]:
             "TensorFlow Lite models need ai-edge-quantizer; pip install 'outrider[tflite]'"
         ) from error
     return quantizer, ai_edge_quantizer
-
-
-def _failed(error: Exception) -> QuantisationFailed:
-    return QuantisationFailed(
-        f"ai-edge-quantizer failed ({first_line(error)}); export the model with float32"
-        " tensors and built-in operators"
-    )

@@ -54,7 +54,13 @@ def make_variant(
     told: Callable[[float], None],
 ) -> TfliteVariant:
     """Quantise `model` and measure it beside `reference` on the evaluation samples."""
-    made = make_tflite_int8(model, data.calibration, told, integer_io=request.integer_io)
+    made = make_tflite_int8(
+        model,
+        data.calibration,
+        told,
+        integer_io=request.integer_io,
+        searching=request.search,
+    )
     runner = TfliteRunner(made.data, model.batch)
     expected = reference.run(data.evaluation)
     answers = real(runner, runner.run(data.evaluation))
@@ -164,7 +170,7 @@ def whole_report(
             ranges=variant.made.chosen,
             integer_layers=found.integer,
             float_layers=found.floating,
-            notes=list(notes),
+            notes=[*notes, *variant.made.notes],
         ),
         labels=list(request.labels),
         variants=[variant_report(variant, data)],

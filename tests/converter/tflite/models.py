@@ -100,10 +100,31 @@ def classifier(batch: int = -1) -> bytes:
     return _network(batch, *_fitted())
 
 
-def _network(batch: int, weights: Array | None, bias: Array | None) -> bytes:
+@cache
+def normalised() -> bytes:
+    """The same behind a mean and a deviation for each pixel, as Keras' Normalization exports."""
+    return _network(-1, *_fitted(normal=True), normal=True)
+
+
+def _normalise(g: Graph, image: int, batch: int) -> int:
+    drawn = np.random.default_rng(2)
+    deviation = drawn.uniform(0.5, 1.5, (8, 8, 1)).astype(np.float32)
+    scaled, centred = g.tensor("scaled", [batch, 8, 8, 1]), g.tensor("centred", [batch, 8, 8, 1])
+    mean = drawn.normal(-0.3, 0.1, (8, 8, 1)).astype(np.float32)
+    factors, offsets = g.tensor("1/std", [8, 8, 1], deviation), g.tensor("-mean", [8, 8, 1], mean)
+    kinds = schema.BuiltinOptions
+    g.operator(B.MUL, [image, factors], scaled, kinds.MulOptions, schema.MulOptionsT())
+    g.operator(B.ADD, [scaled, offsets], centred, kinds.AddOptions, schema.AddOptionsT())
+    return centred
+
+
+def _network(
+    batch: int, weights: Array | None, bias: Array | None, *, normal: bool = False
+) -> bytes:
     g = Graph()
     drawn = np.random.default_rng(1)
     image = g.tensor("serving_default_image:0", [batch, 8, 8, 1])
+    plain = _normalise(g, image, batch) if normal else image
     kernel = drawn.normal(0, 0.4, (FILTERS, 3, 3, 1)).astype(np.float32)
     kernel_place = g.tensor("a/very/long/name;that/an/exporter/gave", list(kernel.shape), kernel)
     offsets = g.tensor("offsets", [FILTERS], drawn.normal(0, 0.1, FILTERS).astype(np.float32))
@@ -116,7 +137,7 @@ def _network(batch: int, weights: Array | None, bias: Array | None) -> bytes:
     )
     conv.dilationWFactor = conv.dilationHFactor = 1
     g.operator(
-        B.CONV_2D, [image, kernel_place, offsets], plane, schema.BuiltinOptions.Conv2DOptions, conv
+        B.CONV_2D, [plain, kernel_place, offsets], plane, schema.BuiltinOptions.Conv2DOptions, conv
     )
     flat = g.tensor("flat", [batch, 16 * FILTERS])
     shape = g.tensor("shape", [2], np.array([-1, 16 * FILTERS], np.int32))
@@ -147,10 +168,10 @@ def _network(batch: int, weights: Array | None, bias: Array | None) -> bytes:
 
 
 @cache
-def _fitted() -> tuple[Array, Array]:
+def _fitted(*, normal: bool = False) -> tuple[Array, Array]:
     """Ridge regression from the convolution's answers to the digits."""
     images, labels = digits()
-    body = TfliteRunner(_network(-1, None, None))
+    body = TfliteRunner(_network(-1, None, None, normal=normal))
     train = Samples("train", {"serving_default_image:0": images[CALIBRATION:1200]})
     features = next(iter(body.run(train).values())).astype(np.float64)
     wide = np.hstack([features, np.ones((len(features), 1))])

@@ -73,6 +73,67 @@ def test_the_best_candidate_is_chosen(made: TfliteInt8) -> None:
     assert all(score.agreement > 90 for score in made.scores)
 
 
+@pytest.fixture(scope="module")
+def normalised() -> TfliteModel:
+    """Constants in a MUL and an ADD, which OCTAV does not know."""
+    return check_tflite(models.normalised(), "scans.tflite")
+
+
+@pytest.mark.parametrize("integer_io", [False, True])
+def test_a_candidate_that_cannot_be_made_is_left_out_and_told(
+    normalised: TfliteModel, integer_io: bool
+) -> None:
+    made = make_tflite_int8(
+        normalised, models.calibration(), lambda share: None, integer_io=integer_io
+    )
+    assert [score.candidate for score in made.scores] == ["minimum and maximum", "averaged"]
+    assert made.chosen in {score.candidate for score in made.scores}
+    (note,) = made.notes
+    assert "'minimum and maximum, weights by OCTAV' is left out: scans.tflite: " in note
+    assert "the constant [8, 8, 1] of MUL, operator 1 of 6" in note
+    found = compared(normalised, made.data)
+    assert found.accuracy is not None
+    assert found.accuracy_float32 is not None
+    assert found.accuracy_float32 > 85
+    assert found.accuracy >= found.accuracy_float32 - 1
+
+
+def test_no_candidate_at_all_is_an_error_that_names_file_and_cause(
+    normalised: TfliteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "CANDIDATES", int8.CANDIDATES[2:])
+    with pytest.raises(errors.QuantisationFailed) as found:
+        make_tflite_int8(normalised, models.calibration(), lambda share: None)
+    told = str(found.value)
+    assert told.startswith("scans.tflite: ai-edge-quantizer failed")
+    assert "of MUL, operator 1 of 6. Error: Unsupported symmetry" in told
+    assert told.endswith("export the model with float32 tensors and built-in operators")
+
+
+def test_without_search_the_plain_candidate_is_the_only_one(normalised: TfliteModel) -> None:
+    told: list[float] = []
+    made = make_tflite_int8(normalised, models.calibration(), told.append, searching=False)
+    assert (made.chosen, made.scores, made.notes) == ("minimum and maximum", (), ())
+    assert told == sorted(told)
+    assert told[0] < 0.1
+    assert compared(normalised, made.data).agreement >= 97
+
+
+def test_what_the_runtime_refuses_of_a_candidate_is_left_out_too(
+    source: TfliteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = int8.make_candidate
+
+    def damaged(*given: object, **options: object) -> bytes:
+        made = make(*given, **options)  # type: ignore[arg-type]  # handed through as they came
+        return made if given[2] is int8.PLAIN else made[: len(made) // 2]
+
+    monkeypatch.setattr(int8, "make_candidate", damaged)
+    made = make_tflite_int8(source, models.calibration(), lambda share: None)
+    assert [score.candidate for score in made.scores] == [int8.PLAIN.name]
+    assert ["digits.tflite: its int8 model is unfit" in note for note in made.notes] == [True] * 2
+
+
 def test_the_judges_calibrate_nothing() -> None:
     fit, judge = split(models.calibration())
     assert (len(fit), len(judge)) == (300, 100)
