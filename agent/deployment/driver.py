@@ -42,7 +42,7 @@ from agent.deployment.state import (
 )
 from agent.deployment.switching import SwitchParts
 from agent.deployment.trial_process import available_memory, run_trial
-from agent.deployment.waiting import backoff_ms
+from agent.deployment.waiting import backoff_ms, is_due
 from agent.deployment.worker import Runner, WorkerResult
 from agent.errors import DiskFull, PolicyRefused
 from agent.journal import Journal
@@ -283,7 +283,7 @@ class Deployer:
     # --- the passing of time ---------------------------------------------------------------------
 
     def _tick_family(self, family: str, now_ms: int) -> None:
-        if self._retry_at.get(family, self._monotonic() + 1) <= self._monotonic():
+        if is_due(self._retry_at.get(family), self._monotonic()):
             del self._retry_at[family]
             self._apply(family, on.RetryDue(at_ms=now_ms))
         if is_overdue(self._states[family], now_ms):

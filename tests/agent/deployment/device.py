@@ -42,8 +42,12 @@ class Device:
         hub: SimulatedHub,
         checkpoint: Callable[[str], None] = lambda name: None,
         emit: Callable[[EventDraft], None] | None = None,
+        ms_per_look: int = 0,
     ) -> None:
+        """`ms_per_look`: each look at the clock comes that much later than the one before, as on a
+        machine that is busy."""
         self.state_dir = state_dir
+        self.ms_per_look = ms_per_look
         self.hub = hub
         self.now_ms = 1_000_000
         self.memory = 1 << 40
@@ -72,11 +76,15 @@ class Device:
             trial=self.trial,
             memory=lambda: self.memory,
             runner=self.runner,
-            monotonic=lambda: self.now_ms,
+            monotonic=self._monotonic,
             checkpoint=self._checkpoint,
             server_patience_s=0.0,
         )
         self.deployer.resume()
+
+    def _monotonic(self) -> int:
+        self.now_ms += self.ms_per_look
+        return self.now_ms
 
     def reboot(self) -> None:
         """Power off and on: nothing in memory remains."""

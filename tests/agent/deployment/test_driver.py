@@ -747,3 +747,13 @@ def test_a_defect_in_an_effect_is_a_failure_and_not_the_end(device: Device, v1: 
     device.settle()
     assert device.outcomes() == [("digits/1", "failed-unchanged", "internal")]
     assert "ZeroDivisionError: a defect" in device.events[-1].detail
+
+
+def test_a_tick_on_a_busy_machine_finds_no_retry_where_there_is_none(
+    tmp_path: Path, hub: SimulatedHub, v1: Released
+) -> None:
+    """Between two looks at the clock a process may be off the processor for long."""
+    busy = Device(tmp_path, hub, ms_per_look=2)
+    busy.serve(v1, seq=1)
+    busy.tick()
+    assert busy.state(FAMILY).stage is Stage.COMMITTED

@@ -8,7 +8,7 @@ import pytest
 
 from agent.deployment import events as on
 from agent.deployment.good_count import SAVE_EVERY_MS, GoodCount
-from agent.deployment.waiting import FIRST_MS, LEAST_MS, LONGEST_MS, backoff_ms
+from agent.deployment.waiting import FIRST_MS, LEAST_MS, LONGEST_MS, backoff_ms, is_due
 from agent.deployment.watching import PROGRESS_MS, SILENCE_MS, Watch
 from agent.journal import Journal
 from agent.serving.protocol import ModelCounters, ServedModel, ServerCounters, ServerStatus
@@ -141,3 +141,13 @@ def test_a_wait_grows_is_bounded_and_never_nothing(tries: int) -> None:
     assert backoff_ms(tries, 0.0) == LEAST_MS
     assert backoff_ms(tries, 1.0) == min(LONGEST_MS, FIRST_MS * 2 ** min(tries - 1, 20))
     assert LEAST_MS <= backoff_ms(tries) <= LONGEST_MS
+
+
+@pytest.mark.parametrize(
+    ("retry_at_ms", "now_ms", "due"),
+    [(None, 0, False), (None, 1 << 60, False), (5, 4, False), (5, 5, True), (5, 6, True)],
+)
+def test_only_a_try_that_was_put_off_is_ever_due(
+    retry_at_ms: int | None, now_ms: int, due: bool
+) -> None:
+    assert is_due(retry_at_ms, now_ms) == due
