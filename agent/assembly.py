@@ -38,7 +38,7 @@ from agent.settings import AgentSettings
 from agent.stamps import Stamper, kernel_boot, wall_clock_ms
 from agent.trust.guard import TrustGuard
 from agent.uplink import Speaker, Uplink
-from agent.verification import OneAtATime, Timing, Verifier
+from agent.verification import Learned, OneAtATime, Timing, Verifier
 
 _WANT_S = 30.0
 """How long the hub may take to give the broker what it lacks, before it is asked over HTTPS."""
@@ -110,7 +110,14 @@ def assemble(settings: AgentSettings, identity: Identity, journal: Journal, now_
     router = Router(identity.device, inbox, collectors, rejects)
     connection = Connection(_endpoint(identity, speaker), router.route, inbox.wake)
     metadata = MqttMetadataSource(connection, collectors)
-    guard = TrustGuard(state / "tuf", journal, metadata, wall_clock_ms, floor_ms)
+    guard = TrustGuard(
+        state / "tuf",
+        journal,
+        metadata,
+        wall_clock_ms,
+        floor_ms,
+        learned=lambda view: inbox.post(Learned(view)),
+    )
     shared = OneAtATime(guard)
     delivery = Delivery(Backoff(first_s=settings.ack_seconds, most_s=60 * settings.ack_seconds))
     uplink = Uplink(speaker, connection, outbox, delivery)

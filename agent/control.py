@@ -26,7 +26,7 @@ from agent.server_watch import ServerWatch
 from agent.snapshot import snapshot
 from agent.status import remove_status, write_status
 from agent.uplink import HEARD, Condition
-from agent.verification import Refreshed
+from agent.verification import Learned, Refreshed
 from contract.codec import decode
 from contract.errors import ContractError
 from contract.messages import Ack, Assignment, Command
@@ -112,6 +112,8 @@ class Control:
                 self._receive(thing)
             elif isinstance(thing, WorkerResult):
                 self._p.deployer.post(thing)
+            elif isinstance(thing, Learned):
+                self._learned(thing)
             elif isinstance(thing, Refreshed):
                 self._refreshed(thing)
             elif isinstance(thing, Renewed):
@@ -141,9 +143,13 @@ class Control:
             self._refuse(channel, error)
         for message in good:
             self._obey(message)
-        if result.view is not None and follow_policy(self._p.identity, result.view):
+
+    def _learned(self, learned: Learned) -> None:
+        """Roots first: a hub that hears of these versions counts on them."""
+        if follow_policy(self._p.identity, learned.view):
             # The connection that is there was checked against other roots than these.
             self._p.connection.renew()
+        self._p.verifier.learned(learned.view)
 
     def _renewed(self, result: Renewed) -> None:
         if self._p.renewal.renewed(result, time.monotonic()):

@@ -56,10 +56,17 @@ class OneAtATime:
 
 
 class Refreshed(msgspec.Struct, frozen=True):
-    """What a refresh came to; posted to the main loop."""
+    """What the verifier's own refresh came to; posted to the main loop."""
 
     view: TrustedView | None
     error: DeviceError | None = None
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What signed metadata says now; posted to the main loop after each refresh that succeeded,
+    whether the routine, a message or a fetch caused it."""
+
+    view: TrustedView
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -139,7 +146,6 @@ class Verifier:
         if result.view is None:
             self._in_vain(now_s)
             return [], []
-        self.versions = dict(result.view.versions)
         good: list[Assignment | Command] = []
         refused: list[tuple[Channel, DeviceError]] = []
         for received in self._release():
@@ -152,6 +158,10 @@ class Verifier:
         else:
             self._vain, self._urgent_from = 0, now_s
         return good, refused
+
+    def learned(self, view: TrustedView) -> None:
+        """What the reported state tells: the hub counts on a device following these versions."""
+        self.versions = dict(view.versions)
 
     @property
     def holds_something(self) -> bool:

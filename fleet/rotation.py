@@ -31,6 +31,12 @@ NOT_BELIEVED = (
     " that others run needs DIR/ca/trusted.crt"
 )
 
+DEVICES_FOLLOW = (
+    "devices follow policy/ca at their next refresh: within four hours, unless"
+    " OUTRIDER_REFRESH_SECONDS says otherwise there; within ten minutes once their agent is started"
+    " again; at once with a new assignment"
+)
+
 
 class Stage(enum.Enum):
     """Where a rotation stands."""

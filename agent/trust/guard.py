@@ -62,13 +62,17 @@ class TrustGuard:
         source: MetadataSource,
         clock: Callable[[], int],
         build_ms: int,
+        learned: Callable[[TrustedView], None] = lambda view: None,
     ) -> None:
-        """`build_ms`: a time that has surely passed, e.g. the enrolment's `floor_ms`."""
+        """`build_ms`: a time that has surely passed, e.g. the enrolment's `floor_ms`. `learned`
+        hears of each refresh that succeeded, whoever caused it, on the thread that made it.
+        """
         self._directory = directory
         self._journal = journal
         self._source = source
         self._clock = clock
         self._build_ms = build_ms
+        self._learned = learned
 
     def now_ms(self) -> int:
         """The trusted time: the clock's, but never before what signed metadata has proven."""
@@ -83,6 +87,8 @@ class TrustGuard:
         with _translated():
             local.discard_unusable(self._directory)
             view = self._refresh(self._source.index(), targets)
+        # One family that was refused is no reason not to follow what the fleet's own metadata says.
+        self._learned(view)
         asked = {target.partition("/")[0] for target in targets}
         if asked and asked <= view.refused.keys():
             raise view.refused[asked.pop()]

@@ -8,6 +8,7 @@ from typing import Any
 
 from contract.trust import SNAPSHOT, TIMESTAMP
 from fleet.rollouts.words import counted
+from fleet.rotation import DEVICES_FOLLOW
 
 LOW_DISK_BYTES = 1 << 30
 DAY_MS = 86_400_000
@@ -69,7 +70,10 @@ def _revocation(status: Mapping[str, Any]) -> list[str]:
 def _authority(status: Mapping[str, Any]) -> list[str]:
     ca = status["ca"]
     if ca["stage"] is not None:
-        return [f"the way to another CA is under way ({ca['stage']}). Next: {ca['next']}"]
+        return [
+            f"the way to another CA is under way ({ca['stage']}). Next: {ca['next']}"
+            f" ({DEVICES_FOLLOW})"
+        ]
     found = []
     if ca["ends_ms"] < status["at_ms"] + CA_LOW_MS:
         found.append(

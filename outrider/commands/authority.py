@@ -123,6 +123,8 @@ def _take_over_here(path: Path, url: str, ca_pem: str) -> bool:
 
 
 def _show(directory: Path, outcome: Outcome, followed: bool, *, json: bool, finished: bool) -> None:
+    from fleet.rotation import DEVICES_FOLLOW
+
     stage = outcome.stage.value if outcome.stage is not None else None
     if json:
         print_json({"stage": stage, "cut_off": outcome.cut_off, "next": outcome.next})
@@ -139,3 +141,5 @@ def _show(directory: Path, outcome: Outcome, followed: bool, *, json: bool, fini
         )
     elif outcome.next:
         note(f"Next: {outcome.next}")
+    if finished or stage is not None:
+        note(f"When: {DEVICES_FOLLOW}.")

@@ -43,8 +43,8 @@ def started() -> Iterator[list[Daemon]]:
             daemon.kill()
 
 
-def start(started: list[Daemon], state: Path) -> Daemon:
-    daemon = Daemon(state, "--no-server", **OFTEN)
+def start(started: list[Daemon], state: Path, **environment: str) -> Daemon:
+    daemon = Daemon(state, "--no-server", **(environment or OFTEN))
     started.append(daemon)
     return daemon
 
@@ -93,6 +93,24 @@ def test_a_device_follows_its_fleet_from_one_ca_to_another(
     eventually(lambda: trusted(state) == new.pem, 30)
     eventually(daemon.connected, 30)
     assert daemon.stop() == 0
+
+
+def test_a_refresh_that_an_assignment_causes_is_followed_like_any_other(
+    fleet: Fleet, state: Path, new: Authority, started: list[Daemon]
+) -> None:
+    """The routine refresh may be hours away."""
+    old = fleet.authority
+    by = fleet.enrolled(state, "pi-10")
+    release = fleet.publish(0)
+    daemon = start(started, state, OUTRIDER_REFRESH_SECONDS="3600")
+    eventually(lambda: any(each.tuf_versions for each in fleet.states("pi-10", by)), 30)
+
+    trust(fleet, old, new)
+    fleet.assign("pi-10", release)
+
+    eventually(lambda: trusted(state) == old.pem + new.pem, 30)
+    eventually(lambda: daemon.status().get("connections", 0) >= 2, 30)
+    eventually(lambda: fleet.states("pi-10", by)[-1].tuf_versions.get("targets") == 2, 30)
 
 
 def test_the_old_ca_is_no_longer_believed_once_the_policy_drops_it(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from agent.settings import AgentSettings
 from fleet.ca import Authority
+from fleet.rotation import DEVICES_FOLLOW
 from outrider.__main__ import main
 from outrider.operator import OperatorConfig, read_operator, write_operator
 from tests.fleet.authorities import make
@@ -63,7 +65,17 @@ def test_making_it_tells_the_next_step_with_this_hub_s_directory(
     assert "the hub stands under the present one" in shown.out
     assert f"--root {hub.hub}/ca/root.crt --root {hub.hub}/ca/next/root.crt" in shown.err
     assert "outrider hub follow" in shown.err
+    assert f"When: {DEVICES_FOLLOW}." in " ".join(shown.err.split())
     assert roots_of(tmp_path) == Authority(hub.hub / "ca").roots_pem()
+
+
+def test_devices_follow_as_soon_as_is_said() -> None:
+    """A routine refresh comes after 0.75 to 1.25 times what is set (agent.verification)."""
+    settings = AgentSettings()
+    assert 3.5 * 3600 < settings.refresh_seconds * 1.25 <= 4 * 3600
+    assert settings.refresh_spread_seconds == 10 * 60
+    assert "within four hours" in DEVICES_FOLLOW
+    assert "within ten minutes" in DEVICES_FOLLOW
 
 
 def test_what_cannot_be_done_is_one_line(

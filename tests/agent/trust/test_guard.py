@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import PolicyRefused, StaleMetadata, TransportFailed, Untrusted
+from agent.trust.guard import TrustedView, TrustGuard
 from agent.trust.local import install_root
 from contract.envelope import key_id
 from contract.messages import TufIndex
@@ -155,6 +156,38 @@ def test_the_only_family_that_was_asked_for_is_refused_at_once(
 
     with pytest.raises(StaleMetadata, match="digits"):
         device.guard.refresh(["digits/1"])
+
+
+def test_every_refresh_that_succeeds_is_told_and_no_other(world: World, device: Device) -> None:
+    told: list[TrustedView] = []
+    guard = TrustGuard(
+        device.directory, device.journal, device.source, device.now_ms, 0, learned=told.append
+    )
+    world.publish("digits", "1")
+    routine, asked = guard.refresh(), guard.refresh(["digits/1"])
+    assert told == [routine, asked]
+
+    device.source.unreachable = True
+    with pytest.raises(TransportFailed):
+        guard.refresh()
+    assert len(told) == 2
+
+
+def test_a_refused_family_does_not_hide_what_the_fleet_says(world: World, device: Device) -> None:
+    """The roots of policy/ca are followed all the same."""
+    told: list[TrustedView] = []
+    guard = TrustGuard(
+        device.directory, device.journal, device.source, device.now_ms, 0, learned=told.append
+    )
+    world.publish("digits", "1")
+    world.now_ms += 89 * DAY_MS
+    _renew_targets(world)
+    world.now_ms += 2 * DAY_MS
+    world.repository.sign_online(world.now_ms)
+
+    with pytest.raises(StaleMetadata, match="digits"):
+        guard.refresh(["digits/1"])
+    assert [view.versions["targets"] for view in told] == [2]
 
 
 # Without the network

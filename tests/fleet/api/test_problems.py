@@ -62,6 +62,7 @@ def test_a_hub_that_is_well_has_no_problems() -> None:
         ({"revocation": REVOCATION | {"sessions_since_ms": NOW - DAY_MS}}, "still holds a session"),
         ({"bucket": {"held": [], "trouble": "no route"}}, "the bucket cannot be used: no route. D"),
         ({"ca": CA | {"stage": "made", "next": "do it"}}, "under way (made). Next: do it"),
+        ({"ca": CA | {"stage": "made"}}, "follow policy/ca at their next refresh"),
         ({"ca": CA | {"former_believed": True}}, "systemctl restart outrider-broker"),
         ({"ca": CA | {"ends_ms": NOW + 364 * DAY_MS}}, "the CA ends on 2028-01-14"),
         ({"ca": CA | {"former_named": True}}, "names a root that this hub has given up"),
