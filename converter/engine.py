@@ -20,3 +20,9 @@ class Engine(Protocol):
 
     def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """One call; raises `ModelFailed`."""
+
+    def fed(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """`inputs` as the session takes them, integers where it takes integers."""
+
+    def call(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The session alone, on what `fed` gave; its own answers. Raises `ModelFailed`."""

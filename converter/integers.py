@@ -44,7 +44,15 @@ class IntegerRunner:
 
     def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """One call, floats in and out."""
-        return self._real(self._runner.run_once(checked_inputs(self._any, inputs)))
+        return self._real(self.call(self.fed(inputs)))
+
+    def fed(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Floats as the integers that the network takes."""
+        return checked_inputs(self._any, inputs)
+
+    def call(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The network alone, integers in and out."""
+        return self._runner.run_once(fed)
 
     def raw(self, samples: Samples) -> dict[str, Any]:
         """The model's own answers, integers."""

@@ -72,6 +72,14 @@ class Runner:
                 )
         return dict(zip(self.outputs, answers, strict=True))
 
+    def fed(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """As they are: samples have the types of the model that they were read for."""
+        return inputs
+
+    def call(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """As `run_once`, which does nothing beside the session's call."""
+        return self.run_once(fed)
+
 
 def open_session(model: bytes) -> Any:
     """An onnxruntime session on the CPU; raises `ModelFailed`."""

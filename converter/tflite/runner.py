@@ -53,11 +53,18 @@ class TfliteRunner:
 
     def run_once(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """One call; raises `ModelFailed`, and `model.errors.InvalidInput` for other tensors."""
-        feed = checked_inputs(self.inputs, inputs)
-        rows = len(next(iter(feed.values())))
+        return self.call(self.fed(inputs))
+
+    def fed(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The tensors of the model's own types; raises `model.errors.InvalidInput`."""
+        return checked_inputs(self.inputs, inputs)
+
+    def call(self, fed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The interpreter alone, on what `fed` gave; raises `ModelFailed`."""
+        rows = len(next(iter(fed.values())))
         try:
-            self._fit(feed, rows)
-            for name, array in feed.items():
+            self._fit(fed, rows)
+            for name, array in fed.items():
                 self._interpreter.set_tensor(self._places[name], array)
             self._interpreter.invoke()
             answers = {n: self._interpreter.get_tensor(self._places[n]) for n in self.outputs}

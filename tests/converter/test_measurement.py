@@ -27,6 +27,15 @@ def test_it_comes_back_from_its_bytes() -> None:
     assert decode_measurement(encode_measurement(measurement())) == measurement()
 
 
+def test_what_was_timed_in_another_way_is_another_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = measurement()
+    key = key_of(found.subject, found.host)
+    monkeypatch.setattr("converter.measurement.TIMING", 1)
+    assert key_of(found.subject, found.host) != key
+
+
 def test_the_key_is_of_what_was_measured_and_where_not_of_what_came_out() -> None:
     found = measurement()
     assert key_of(found.subject, found.host) == key_of(
