@@ -20,15 +20,14 @@ from converter.datasets import Data, read_data
 from converter.errors import NoOnnxForm, Objection
 from converter.extras import Extra, float_extra, half_extra, implied_tflite, with_extras
 from converter.finish import Finished, Timings, finish
-from converter.frontends.formats import detect
 from converter.frontends.loading import Opened, open_model
 from converter.frontends.onnx2tf import to_tflite
-from converter.frontends.sources import SourceOptions
 from converter.given_measurements import read_given
 from converter.int8 import Int8Workshop
 from converter.latency import Latency
 from converter.onnx_int8 import Progress, int8_artifact, part, quantise_to_the_gate
 from converter.outputs import output_specs
+from converter.prerequisites import require_tools, source_options, wants_onnx2tf
 from converter.report import EvaluationReport
 from converter.reporting import INT8, make_report
 from converter.request import ConvertRequest, check_request
@@ -39,8 +38,6 @@ from converter.stopwatch import Stopwatch, Timed
 from converter.tflite import release
 from converter.tflite.runner import TfliteRunner
 
-TENSORFLOW = frozenset({"savedmodel", "keras", "h5"})
-"""Kinds of models that have a TFLite form of their own."""
 _PARITY_SAMPLES = 64
 
 
@@ -68,9 +65,10 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
     tell("read", 0.0)
     check_request(request)
     stopwatch = _stopwatch(request)
-    opened = open_model(request.model, request.calib, _source_options(request))
+    opened = open_model(request.model, request.calib, source_options(request))
     if opened.onnx is None:
         return _convert_tflite(request, opened, stopwatch, tell)
+    require_tools(request, opened.sources)
     source = fix_batch(opened.onnx) if request.fixed_batch else opened.onnx
     data = read_data(request, source.inputs)
     request = _with_classes(request, opened, data)
@@ -228,9 +226,8 @@ def _others(
     """The variants in front of `onnx-int8`, those behind it, and why one is missing."""
     before = [half_extra(request, model, reference, data)] if request.with_cuda else []
     tflite = opened.sources.tflite
-    if tflite is None and (request.with_tflite or request.onnx2tf_python is not None):
-        options = _source_options(request)
-        tflite = to_tflite(source, compact(model), data.calibration, options)
+    if wants_onnx2tf(request, opened.sources):
+        tflite = to_tflite(source, compact(model), data.calibration, source_options(request))
     if tflite is None:
         return before, [], []
     return before, *implied_tflite(request, tflite, reference, source.inputs, data)
@@ -259,15 +256,6 @@ def _converted(
 def _with_classes(request: ConvertRequest, opened: Opened, data: Data) -> ConvertRequest:
     """Names of the classes: those that were given, else the model's own, else the folders'."""
     return replace(request, labels=request.labels or opened.sources.labels or data.classes)
-
-
-def _source_options(request: ConvertRequest) -> SourceOptions:
-    return SourceOptions(
-        trust_pickle=request.trust_pickle,
-        tflite=request.with_tflite or detect(request.model) in TENSORFLOW,
-        onnx2tf_python=request.onnx2tf_python,
-        timeout_s=request.source_timeout_s,
-    )
 
 
 def _onnx_of(opened: Opened) -> SourceModel:

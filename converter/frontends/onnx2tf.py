@@ -50,16 +50,24 @@ def to_tflite(
     Raises `ExtraMissing`, `PythonTooOld`, `FrontendCrashed`, `ModelChanged` and what the check of a
     TFLite file raises.
     """
-    python = options.onnx2tf_python
-    if python is None:
-        raise errors.ExtraMissing(f"{source.name}: {_how_to_install()}")
-    _require_environment(python)
+    python = require_onnx2tf(source.name, options)
     with tempfile.TemporaryDirectory(prefix="outrider-onnx2tf-") as directory:
         work = Path(directory)
         path = _run(python, source, folded, work, options)
         made = safe_tflite(path, source.name, options)
     _require_same(source, made, samples)
     return made
+
+
+def require_onnx2tf(name: str, options: SourceOptions) -> Path:
+    """The interpreter that has onnx2tf, for the model `name`: seconds, so ask before any work.
+
+    Raises `ExtraMissing`, `PythonTooOld`.
+    """
+    if options.onnx2tf_python is None:
+        raise errors.ExtraMissing(f"{name}: {_how_to_install()}")
+    _require_environment(options.onnx2tf_python)
+    return options.onnx2tf_python
 
 
 def _require_environment(python: Path) -> None:
