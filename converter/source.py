@@ -29,6 +29,7 @@ from converter.errors import (
     UnsupportedOpset,
     UnsupportedTensor,
 )
+from converter.mistaken import what_instead
 
 MAX_MODEL_BYTES = 1 << 30
 """A protobuf message ends at 2 GiB, and quantising holds several copies."""
@@ -50,15 +51,6 @@ ELEMENT_TYPES: dict[int, DType] = {
 }
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "DynamicQuantizeLinear")
 _INTEGER = ("ConvInteger", "MatMulInteger", "QGemm", "QAttention", "MatMulNBits")
-_OTHER_FORMATS = {
-    ".tflite": "a TensorFlow Lite model",
-    ".pb": "a TensorFlow model",
-    ".h5": "a Keras model",
-    ".keras": "a Keras model",
-    ".pt": "a PyTorch checkpoint",
-    ".pth": "a PyTorch checkpoint",
-    ".safetensors": "a file of bare weights",
-}
 
 
 @dataclass(frozen=True)
@@ -128,14 +120,12 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
-    known = _OTHER_FORMATS.get(path.suffix.lower())
-    remedy = f"this looks like {known}; export it to ONNX first" if known else "export it to ONNX"
     try:
         model = onnx.load_from_string(data)
     except Exception as error:  # protobuf's DecodeError, whose package ships no types
-        raise NotOnnx(f"{path}: not an ONNX model; {remedy}") from error
+        raise NotOnnx(f"{path}: {what_instead(path, data)}") from error
     if not model.graph.node or not model.opset_import:
-        raise NotOnnx(f"{path}: not an ONNX model, or one without a graph; {remedy}")
+        raise NotOnnx(f"{path}: {what_instead(path, data)}")
     return model
 
 

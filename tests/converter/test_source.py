@@ -67,10 +67,33 @@ def test_bytes_that_are_no_model(tmp_path: Path, content: bytes) -> None:
     refused(path, errors.NotOnnx)
 
 
-def test_a_truncated_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+def test_a_truncated_model(tmp_path: Path, share: float) -> None:
+    path, whole = tmp_path / "cut.onnx", models.classifier().SerializeToString()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    refused(path, errors.NotOnnx, "truncated or damaged")
+
+
+@pytest.mark.parametrize("cut", [1, 10, 100])
+def test_a_model_without_its_last_bytes(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "cut.onnx"
-    path.write_bytes(models.classifier().SerializeToString()[:-100])
-    refused(path, errors.NotOnnx)
+    path.write_bytes(models.classifier().SerializeToString()[:-cut])
+    refused(path, errors.NotOnnx, "truncated or damaged")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
+        (b"\n<html lang='en'>", "web page"),
+        (b"not a model at all", "export it to ONNX"),
+    ],
+)
+def test_what_came_instead_of_a_model_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    refused(path, errors.NotOnnx, words)
 
 
 def test_a_name_that_is_not_text(tmp_path: Path) -> None:
