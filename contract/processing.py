@@ -6,7 +6,8 @@ input by the same few numbers. `model.preprocessing` executes it; the formulas a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+import re
+from typing import Annotated, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -103,6 +104,16 @@ class Processing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DECODER = msgspec.json.Decoder(Processing)
+_REFUSED = re.compile(r"Invalid .*value '.*' - at `.*\.(\w+)`$")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "kind": ("image", "audio", "table"),
+    **{
+        name: get_args(kind)
+        for recipe in (ImageInput, AudioInput)
+        for name, kind in get_type_hints(recipe).items()
+        if get_origin(kind) is Literal
+    },
+}
 
 
 def decode_processing(data: bytes) -> Processing:
@@ -112,9 +123,17 @@ def decode_processing(data: bytes) -> Processing:
     try:
         found = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise MalformedManifest(f"processing: {str(error)[:300]}") from error
+        words = str(error)[:300]
+        raise MalformedManifest(f"processing: {words}{_choices(words)}") from error
     check_processing(found)
     return found
+
+
+def _choices(words: str) -> str:
+    """What a field may be, of which msgspec says only that it is something else."""
+    found = _REFUSED.match(words)
+    values = _CHOICES.get(found[1], ()) if found is not None else ()
+    return f"; one of {', '.join(values)}" if values else ""
 
 
 def check_processing(processing: Processing) -> None:

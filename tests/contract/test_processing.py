@@ -95,6 +95,30 @@ def test_what_is_no_recipe_is_refused(data: bytes) -> None:
         decode_processing(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'{"inputs":[{"kind":"video","input":"x"}]}', "one of image, audio, table"),
+        (
+            b'{"inputs":[{"kind":"image","input":"x","height":8,"width":8,"channels":"RGB"}]}',
+            "channels`; one of rgb, bgr, gray",
+        ),
+        (
+            b'{"inputs":[{"kind":"image","input":"x","height":8,"width":8,"layout":"chw"}]}',
+            "layout`; one of nhwc, nchw",
+        ),
+        (
+            b'{"inputs":[{"kind":"audio","input":"x","sample_rate":8000,"clip_length":8000,'
+            b'"frame_length":8,"frame_step":8,"features":"mel"}]}',
+            "features`; one of mfcc, log-mel",
+        ),
+    ],
+)
+def test_a_word_that_is_none_of_those_allowed_names_them(data: bytes, words: str) -> None:
+    with pytest.raises(MalformedManifest, match=words):
+        decode_processing(data)
+
+
 def test_a_manifest_carries_recipes() -> None:
     recipes = Processing(inputs=[SOUND], classification=Classification(output="y", top=3))
     found = decode_manifest(encode_manifest(manifest(processing=recipes)))
