@@ -115,7 +115,8 @@ def why_slow(latency: Latency, max_ratio: float | None) -> TooSlow | None:
     ratio = latency.p50_ms / latency.p50_ms_float32
     return TooSlow(
         f"int8 takes {latency.p50_ms:.4g} ms a sample, {ratio:.2f} times as long as float32 where"
-        f" {max_ratio:g} is allowed; ship the model as float"
+        f" {max_ratio:g} is allowed; raise --max-latency-ratio, or give a network that gains"
+        " by int8"
     )
 
 

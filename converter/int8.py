@@ -109,7 +109,8 @@ class Int8Workshop:
             best = min((best, signed), key=lambda made: made.audit.floating)
         if best.audit.integer == 0:
             raise NothingToQuantise(
-                "no layer of the int8 model would run in integers; ship the model as float"
+                "no layer of the int8 model would run in integers, and no network is"
+                " shipped as float alone (docs/models.md); give one with layers that int8 knows"
             )
         return best
 

@@ -40,7 +40,8 @@ def quantise(
     """
     if not any(node.op_type in LAYERS for node in model.graph.node):
         raise NothingToQuantise(
-            f"the model has no {', '.join(sorted(LAYERS))}; int8 would not help, ship it as float"
+            f"the model has no {', '.join(sorted(LAYERS))}; int8 would not help, and no such"
+            " network is shipped as float (docs/models.md)"
         )
     try:
         with quiet() as notes:

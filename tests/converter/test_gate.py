@@ -140,6 +140,7 @@ def test_an_int8_model_that_takes_too_long_is_an_objection(
     assert (found is not None) is slow
     if slow:
         assert "1.20 times as long as float32 where 1 is allowed" in str(found)
+        assert "raise --max-latency-ratio" in str(found)
 
 
 def test_without_a_limit_no_model_is_too_slow() -> None:
