@@ -16,6 +16,7 @@ import httpx
 
 from outrider.errors import CommandFailed, HubRefused, HubUnreachable, NotConfigured
 from outrider.operator import OperatorConfig
+from outrider.tls_failures import explain
 
 TIMEOUT_S = 30.0
 UPLOAD_CHUNK = 1 << 20
@@ -70,10 +71,7 @@ class HubClient:
         try:
             answer = self._http.request(method, path.lstrip("/"), **options)
         except (httpx.ConnectError, httpx.TimeoutException) as error:
-            raise HubUnreachable(
-                f"no hub answers at {self._where} ({_reason(error)}): is `outrider hub serve`"
-                " running there?"
-            ) from error
+            raise HubUnreachable(_unreachable(error, self._where)) from error
         except httpx.HTTPError as error:
             raise HubUnreachable(f"the hub at {self._where}: {_reason(error)}") from error
         if answer.is_success:
@@ -92,6 +90,12 @@ def _pieces(file: Path) -> Iterator[bytes]:
     with file.open("rb") as opened:
         while piece := opened.read(UPLOAD_CHUNK):
             yield piece
+
+
+def _unreachable(error: httpx.HTTPError, where: str) -> str:
+    return explain(error, where) or (
+        f"no hub answers at {where} ({_reason(error)}): is `outrider hub serve` running there?"
+    )
 
 
 def _reason(error: httpx.HTTPError) -> str:
