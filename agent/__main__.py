@@ -130,6 +130,10 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
+    if level == "info":
+        # At each refresh it names every key that need not have signed, which is the normal state of
+        # a root that two of three hold. What is refused is an error, and said here by its name.
+        logging.getLogger("tuf.api").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

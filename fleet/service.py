@@ -230,6 +230,9 @@ def _log_to_stderr() -> None:
     """For the journal of systemd, which adds the time. Does nothing where logging is set up."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plug-in
+    # It names every key that need not have signed, which is the normal state of a root that two of
+    # three hold. What is refused is an error, and said here by its name.
+    logging.getLogger("tuf.api").setLevel(logging.WARNING)
     web = logging.getLogger("uvicorn.error")
     web.setLevel(logging.WARNING)  # we say ourselves when the API is ready
     web.addFilter(_plainly_named)

@@ -18,6 +18,7 @@ from agent.journal import Journal
 from agent.serving.client import ServerClient
 from agent.serving.protocol import control_socket, inference_socket
 from agent.status import NotRunning, read_status
+from agent.trust.local import install_root
 from contract.codec import decode, decode_on
 from contract.deployments import Outcome, Phase
 from contract.envelope import seal
@@ -93,6 +94,24 @@ def test_it_says_birth_and_state_and_leaves_in_order(
     assert death.session == birth.session
     with pytest.raises(NotRunning, match="outrider agent run"):
         read_status(state)
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", False), ("debug", True)])
+def test_a_key_that_need_not_sign_is_no_news(
+    fleet: Fleet, state: Path, started: list[Daemon], level: str, told: bool
+) -> None:
+    """Two of the three holders of the root sign it; the third is missing at every refresh."""
+    by = fleet.enrolled(state, f"pi-{level}")
+    root = json.loads(fleet.world.repository.files()["1.root.json"])
+    del root["signatures"][0]
+    install_root(state / "tuf", json.dumps(root).encode())
+    daemon = start(
+        started, state, "--no-server", "--log-level", level, OUTRIDER_REFRESH_SECONDS="0.5"
+    )
+    eventually(lambda: any(each.tuf_versions for each in fleet.states(f"pi-{level}", by)), 30)
+    assert daemon.stop() == 0
+    assert ("No signature for keyid" in daemon.log) == told
+    assert "INFO agent" in daemon.log
 
 
 def test_one_state_directory_has_one_agent(

@@ -103,6 +103,24 @@ def test_it_serves_until_told_to_stop_and_leaves_no_process(
     assert not (directory / "run" / "hub.json").exists()
 
 
+def test_a_key_that_need_not_sign_is_no_news(hub_directory: HubDirectory) -> None:
+    """Two of the three holders of the root sign it; the third is missing at every look."""
+    directory = hub_directory.hub
+    path = directory / "tuf" / "1.root.json"
+    root = json.loads(path.read_bytes())
+    del root["signatures"][0]
+    path.write_text(json.dumps(root))
+    with serving(directory) as process:
+        ready(directory, process)
+        until(lambda: get(directory, "/api/v1/status", hub_directory.token)[1]["broker"]["epoch"])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert "INFO fleet" in said
+    assert "tuf.api" not in said
+
+
 def test_a_killed_hub_takes_its_broker_along_and_starts_again(hub_directory: HubDirectory) -> None:
     directory = hub_directory.hub
     with serving(directory) as process:
