@@ -70,8 +70,9 @@ def convert(request: ConvertRequest, progress: Progress | None = None) -> Conver
         return _convert_tflite(request, opened, stopwatch, tell)
     require_tools(request, opened.sources)
     source = fix_batch(opened.onnx) if request.fixed_batch else opened.onnx
-    data = read_data(request, source.inputs)
-    request = _with_classes(request, opened, data)
+    request = replace(request, labels=request.labels or opened.sources.labels)
+    data = read_data(request, source.inputs, opened.sources.columns)
+    request = _with_classes(request, data)
     objections = _weigh(request.force, ranges.find_few(data.calibration, data.evaluation))
     objections += _weigh(request.force, ranges.find_outlier(data.calibration))
     objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
@@ -179,7 +180,7 @@ def _convert_tflite(
             " made from, or leave --with-cuda, --with-float and --fixed-batch out"
         )
     data = read_data(request, model.inputs)
-    request = _with_classes(request, opened, data)
+    request = _with_classes(request, data)
     objections = _weigh(request.force, ranges.find_few(data.calibration, data.evaluation))
     objections += _weigh(request.force, ranges.find_outlier(data.calibration))
     objections += _weigh(request.force, ranges.find_mismatch(data.calibration, data.evaluation))
@@ -253,9 +254,9 @@ def _converted(
     return Converted(request.output, made.manifest, made.digest, made.report, latency, notes)
 
 
-def _with_classes(request: ConvertRequest, opened: Opened, data: Data) -> ConvertRequest:
-    """Names of the classes: those that were given, else the model's own, else the folders'."""
-    return replace(request, labels=request.labels or opened.sources.labels or data.classes)
+def _with_classes(request: ConvertRequest, data: Data) -> ConvertRequest:
+    """Names of the classes: those that were given or are the model's own, else the folders'."""
+    return replace(request, labels=request.labels or data.classes)
 
 
 def _onnx_of(opened: Opened) -> SourceModel:

@@ -28,8 +28,13 @@ class Data:
         return self.evaluation.classes or self.calibration.classes
 
 
-def read_data(request: ConvertRequest, inputs: Sequence[TensorSpec]) -> Data:
-    """Calibration and evaluation samples that share none, checked against the model's inputs."""
+def read_data(
+    request: ConvertRequest, inputs: Sequence[TensorSpec], columns: tuple[str, ...] = ()
+) -> Data:
+    """Calibration and evaluation samples that share none, checked against the model's inputs.
+
+    `columns`: what the model calls its values, in its order, where it does.
+    """
     if request.processing is not None:
         reason = why_unfit(request.processing, list(inputs))
         if reason is not None:
@@ -37,7 +42,15 @@ def read_data(request: ConvertRequest, inputs: Sequence[TensorSpec]) -> Data:
     # Beside the bundle, where there is a disk: temporary files are often kept in memory.
     beside = request.output.absolute().parent
     alone = request.evaluation is None
-    reading = Reading(request.processing, request.labels, request.label_column, alone, beside)
+    reading = Reading(
+        request.processing,
+        request.labels,
+        request.label_column,
+        alone,
+        beside,
+        columns,
+        request.model.name,
+    )
     calibration = read_samples(request.calib, inputs, reading)
     if request.evaluation is None:
         return Data(*hold_out(calibration), held_out=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,9 +190,11 @@ def _numbers(
     path: Path, labels: Sequence[str], names: Sequence[str], classes: Sequence[str]
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     known = {label: place for place, label in enumerate(classes)}
+    numbers = _places_of_numbers(classes)
     found = np.zeros(len(labels), np.int64)
     for place, label in enumerate(labels):
-        number = known.get(label, _whole(label))
+        whole = _whole(label)
+        number = known.get(label, whole if numbers is None else numbers.get(whole))
         if number is None:
             raise BadLabels(
                 f"{path}: {names[place]}: {label[:40]!r} is no class number and none of"
@@ -200,6 +202,14 @@ def _numbers(
             )
         found[place] = number
     return found
+
+
+def _places_of_numbers(classes: Sequence[str]) -> Mapping[int | None, int] | None:
+    """By the number that each class is called, where all are: then a number is a name, no place."""
+    wholes = [_whole(label) for label in classes]
+    if not wholes or None in wholes:
+        return None
+    return {whole: place for place, whole in enumerate(wholes)}
 
 
 def _whole(cell: str) -> int | None:

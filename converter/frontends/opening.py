@@ -116,4 +116,5 @@ def _estimator(made: Sources, answer: Mapping[str, Any]) -> Sources:
     if trees is None and any(node.op_type in TREE_NODES for node in model.graph.node):
         trees = Trees(averaged=False, per_round=0)
     labels = tuple(str(label)[:120] for label in answer.get("labels", ()))
-    return replace(made, labels=labels, trees=trees, small=True)
+    columns = tuple(str(column).strip() for column in answer.get("columns", ()))
+    return replace(made, labels=labels, columns=columns, trees=trees, small=True)

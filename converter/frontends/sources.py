@@ -62,6 +62,8 @@ class Sources:
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     """The classes' names where the model knows them, in the order of its scores."""
+    columns: tuple[str, ...] = ()
+    """The names of its one input's values, where it was trained on named columns."""
     trees: Trees | None = None
     small: bool = False
     """Whether the model is of a kind for which int8 may well be slower: worth measuring."""

@@ -36,6 +36,7 @@ def run(asked: Mapping[str, Any], work: Path) -> dict[str, Any]:
         "onnx": "model.onnx",
         "notes": [f"scikit-learn {_name(_last(estimator))}"],
         "labels": [str(label) for label in getattr(estimator, "classes_", [])],
+        "columns": [str(column) for column in getattr(estimator, "feature_names_in_", [])],
         "trees": _trees(_last(estimator)),
     }
 

@@ -58,6 +58,14 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
     assert found.labels.tolist() == [0, 1]
 
 
+def test_a_number_is_a_name_where_all_classes_are_called_by_numbers(tmp_path: Path) -> None:
+    table = "a,b,label\n1,2,30\n3,4,20.0\n"
+    found = read(tmp_path, table, classes=("20", "30"))
+    assert found.labels is not None
+    assert found.labels.tolist() == [1, 0]
+    refused(tmp_path, "a,b,label\n1,2,1\n", errors.BadLabels, "'1' is no", classes=("20", "30"))
+
+
 def test_a_table_without_labels(tmp_path: Path) -> None:
     assert read(tmp_path, "a,b\n1,2\n3,4\n").labels is None
 

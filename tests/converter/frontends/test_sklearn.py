@@ -28,6 +28,9 @@ from tests.converter import models
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
+import joblib  # comes with scikit-learn
+from sklearn.base import clone
+
 from tests.converter.frontends import estimators  # needs scikit-learn
 
 TRUSTED = SourceOptions(trust_pickle=True)
@@ -241,3 +244,41 @@ def test_trees_have_their_latency_and_give_the_same_bytes(tmp_path: Path) -> Non
     assert variant.latency.p50_ms == made.latency.p50_ms
     again = convert(replace(wanted, output=tmp_path / "again.bundle"))
     assert again.path.read_bytes() == made.path.read_bytes()
+
+
+WORDS = ("apple", "fig", "pear", "plum", "quince", "rowan", "sloe", "tansy", "vine", "yew")
+
+
+def named_tables(folder: Path) -> dict[str, Path]:
+    """A model trained on named columns and classes; its samples in other orders of the columns."""
+    images, classes = estimators.scans()
+    names = [f"pixel {place}" for place in range(images.shape[1])]
+    model = clone(estimators.fitted("logistic"))
+    model.fit(images[: estimators.TRAINING], np.array(WORDS)[classes[: estimators.TRAINING]])
+    model[0].feature_names_in_ = np.array(names, object)  # as fit() does of a data frame
+    joblib.dump(model, folder / "fruit.joblib")
+    paths = {"model": folder / "fruit.joblib"}
+    ends = (("calib", estimators.TRAINING), ("evaluation", estimators.CALIBRATION))
+    for seed, (part, start) in enumerate(ends):
+        order = np.random.default_rng(seed).permutation(len(names))
+        lines = [",".join([*(names[place] for place in order), "fruit"])]
+        for image, number in zip(images[start : start + 200], classes[start:], strict=False):
+            lines.append(",".join([*map(str, image[order].tolist()), WORDS[number]]))
+        paths[part] = folder / f"{part}.csv"
+        paths[part].write_text("\n".join(lines))
+    return paths
+
+
+def test_the_models_own_names_of_columns_and_classes_are_used(tmp_path: Path) -> None:
+    made = convert(request(tmp_path, "logistic", **named_tables(tmp_path), label_column="fruit"))
+    assert made.manifest.labels == list(WORDS)
+    assert made.report.figures.accuracy is not None
+    assert made.report.figures.accuracy > 90
+
+
+def test_columns_that_the_model_does_not_know_are_refused(tmp_path: Path) -> None:
+    paths = named_tables(tmp_path)
+    text = paths["calib"].read_text().replace("pixel 7,", "pixel seven,")
+    paths["calib"].write_text(text)
+    with pytest.raises(errors.WrongArrays, match=r"'pixel seven' is not one of fruit\.joblib"):
+        convert(request(tmp_path, "logistic", **paths, label_column="fruit"))
