@@ -7,26 +7,26 @@ to sign what would weaken a role, and what does not follow from the root that a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from securesystemslib.signer import CryptoSigner
 
-from contract.trust import ROOT, TARGETS
+from contract.trust import parse_metadata_name
 from converter.trust import folder
+from converter.trust.agreement import agree, competes, holds, unsettled
 from converter.trust.chain import SignedTrust, trust_of
 from converter.trust.describe import describe
-from converter.trust.drafts import Drafts, check, is_complete, may_sign, needs, sign
+from converter.trust.drafts import Drafts, check, is_complete, needs
 from converter.trust.errors import (
+    AnotherSigned,
     ChangePending,
-    KeyUnknown,
+    KeysNotFound,
     NothingPending,
     RequestOutdated,
-    RequestRefused,
-    WrongPassphrase,
 )
-from converter.trust.keyfiles import load_key, write_durably
+from converter.trust.keyfiles import write_durably
 from converter.trust.names import names_of
 from converter.trust.request import (
     MAX_REQUEST_BYTES,
@@ -35,10 +35,9 @@ from converter.trust.request import (
     encode_request,
     join,
 )
+from converter.trust.signers import Passphrase, able_to_sign, require_asked, sign_here
 
 PENDING = "pending.json"
-Passphrase = Callable[[], bytes]
-"""Asked for only when a key is opened."""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -63,6 +62,12 @@ class ChangeSummary(msgspec.Struct, frozen=True, kw_only=True):
     done: bool
     """In force in this folder; the hub still has to be told."""
     trust_file: Path | None = None
+    before: bool = False
+    """It was complete and in force here already."""
+    replaces: list[str] = []
+    """What was signed here before and gives way, one line each."""
+    yours: list[str] = []
+    """Keys here that could sign it."""
 
 
 def carry_out(
@@ -70,60 +75,64 @@ def carry_out(
     request: Request,
     passphrase: Passphrase,
     created: Sequence[str] = (),
-    only: Sequence[str] = (),
 ) -> ChangeSummary:
-    """Sign with the keys that are here (or of these, `only`), then put it in force or let it wait.
+    """Sign with the keys that are here, then put it in force or let it wait.
 
     The caller holds the folder's lock.
     """
-    base, drafts = request.base, request.drafts
-    check(base, drafts)
-    names = names_of(directory, base)
-    changes = describe(base, drafts, names)
-    signers = _open(directory, may_sign(base, drafts), names, passphrase, only)
-    signed = [names[keyid] for keyid in sign(base, drafts, signers)]
-    done = is_complete(base, drafts)
-    if done:
-        trust_of({**base.files, **drafts.files()})
-        folder.install(directory, drafts.files())
-        (directory / PENDING).unlink(missing_ok=True)
-    else:
-        write_durably(directory / PENDING, encode_request(request))
-    return ChangeSummary(
-        purpose=request.purpose,
-        changes=changes,
-        created=list(created),
-        signed=signed,
-        missing=_missing(base, drafts, names),
-        done=done,
-        trust_file=folder.export(directory) if done else None,
-    )
+    check(request.base, request.drafts)
+    signed = sign_here(directory, request, passphrase)
+    return _conclude(directory, request, request.base, signed, created)
 
 
 def sign_request(
-    file: Path, directory: Path, passphrase: Passphrase, only: Sequence[str] = ()
+    file: Path,
+    directory: Path,
+    passphrase: Passphrase,
+    only: Sequence[str] = (),
+    *,
+    replace_unpublished: bool = False,
 ) -> ChangeSummary:
-    """Add this folder's signatures to a request, in place; raises the `SigningError` family.
+    """Add this folder's signatures (or those of `only`) to a request, in place.
 
-    A folder that knows a root takes only what follows from it; one that knows none, since it holds
-    keys alone, learns it here.
+    Raises the `SigningError` family. A folder that knows a root takes only what follows from it;
+    one that knows none, since it holds keys alone, learns it here. `replace_unpublished`: its
+    holder says that the other change of the same number, which was signed here, was dropped.
     """
-    request = decode_request(_read(file))
+    offered = decode_request(_read(file))
     with folder.exclusive(directory):
-        base = _agree(directory, request.base)
-        pending = read_pending(directory)
-        if pending is not None:
-            join(request.drafts, pending.drafts)
-        request = Request(request.purpose, base, request.drafts)
-        summary = carry_out(directory, request, passphrase, only=only)
-    write_durably(file, encode_request(request))
-    return summary
+        if holds(folder.metadata(directory), offered.drafts):
+            return _signed_before(directory, offered)
+        found = _compare(directory, offered)
+        if found.rivals and not replace_unpublished:
+            raise AnotherSigned(
+                f"{'; '.join(found.rivals)}: two of one number must never both be published. Where"
+                " that one was dropped for good, repeat with --replace-unpublished"
+            )
+        signed = sign_here(directory, found.request, passphrase, only)
+        if not found.waits_here:
+            require_asked(directory, found.request)
+        # The file first: whoever is cut short repeats it, and finds it complete.
+        write_durably(file, encode_request(found.request))
+        folder.prepare(directory)
+        folder.withdraw(directory, found.replaced)
+        folder.install(directory, offered.base.files)
+        return _conclude(directory, found.request, offered.base, signed, replaces=found.rivals)
 
 
 def look_at_request(file: Path, directory: Path) -> ChangeSummary:
     """What a request would do and lacks; signs nothing and writes nothing."""
     request = decode_request(_read(file))
     check(request.base, request.drafts)
+    if not directory.is_dir():
+        raise KeysNotFound(
+            f"{directory} is not there: name the folder that `outrider keys make` or `outrider keys"
+            " init` made"
+        )
+    before, rivals = holds(folder.metadata(directory), request.drafts), list[str]()
+    if not before:
+        found = _compare(directory, request)
+        request, rivals = found.request, found.rivals
     names = names_of(directory, request.base)
     return ChangeSummary(
         purpose=request.purpose,
@@ -131,6 +140,8 @@ def look_at_request(file: Path, directory: Path) -> ChangeSummary:
         signed=[],
         missing=_missing(request.base, request.drafts, names),
         done=False,
+        replaces=rivals,
+        yours=[] if before else able_to_sign(directory, request),
     )
 
 
@@ -170,49 +181,85 @@ def require_nothing_pending(directory: Path) -> None:
         )
 
 
-def _agree(directory: Path, offered: SignedTrust) -> SignedTrust:
-    """What is in force, by this folder and the request together; the folder learns what is new."""
-    if folder.has_trust(directory):
-        known = folder.read_trust(directory)
-        roots = [name for name in known.files if name.endswith(f".{ROOT}.json")]
-        if any(offered.files.get(name, known.files[name]) != known.files[name] for name in roots):
-            raise RequestRefused("the request starts from another root than this folder knows")
-        for role in (ROOT, TARGETS):
-            if offered.versions()[role] < known.versions()[role]:
-                raise RequestOutdated(f"this folder knows a newer {role}: start the change again")
-    folder.prepare(directory)
-    folder.install(directory, offered.files)
-    return folder.read_trust(directory)
+@dataclass(frozen=True)
+class _Compared:
+    """A request, seen from a folder."""
+
+    request: Request
+    """Over what both agree is in force."""
+    replaced: tuple[str, ...]
+    rivals: list[str]
+    """What was signed here and would give way, one line each."""
+    waits_here: bool
 
 
-def _open(
+def _compare(directory: Path, offered: Request) -> _Compared:
+    """The folder learns nothing yet."""
+    agreement = agree(folder.metadata(directory), folder.unpublished(directory), offered)
+    check(agreement.base, offered.drafts)
+    rivals, pending = [], read_pending(directory)
+    if agreement.replaced:
+        what = ", ".join("{} {}".format(*parse_metadata_name(n)) for n in agreement.replaced)
+        rivals = [f"this folder signed and holds {what}, not known to be published"]
+    same = pending is not None and join(offered.drafts, pending.drafts)
+    if pending is not None and (number := competes(pending.drafts, offered.drafts)):
+        rivals.append(f"this folder signed another {number} ({pending.purpose}), not complete yet")
+    request = Request(offered.purpose, agreement.base, offered.drafts)
+    return _Compared(request, agreement.replaced, rivals, same)
+
+
+def _conclude(
     directory: Path,
-    wanted: set[str],
-    names: dict[str, str],
-    passphrase: Passphrase,
-    only: Sequence[str],
-) -> list[CryptoSigner]:
-    """Those of the wanted keys that are here and that the passphrase opens."""
-    here = {
-        names[keyid]: keyid
-        for keyid in wanted
-        if keyid in names and folder.private_key(directory, names[keyid]).exists()
-    }
-    for name in only:
-        if name not in here:
-            raise KeyUnknown(f"{name}: not here, or this change does not need it")
-    opened: list[CryptoSigner] = []
-    shut: WrongPassphrase | None = None
-    for name in sorted(only or here):
-        try:
-            signer = load_key(folder.private_key(directory, name), passphrase())
-        except WrongPassphrase as error:
-            shut = error
-        else:
-            opened += [signer] if signer.public_key.keyid == here[name] else []
-    if shut is not None and not opened:
-        raise shut
-    return opened
+    request: Request,
+    built_on: SignedTrust,
+    signed: list[str],
+    created: Sequence[str] = (),
+    replaces: Sequence[str] = (),
+) -> ChangeSummary:
+    """Put it in force here, or let it wait. `built_on`: what the change was started from."""
+    base, drafts = request.base, request.drafts
+    names = names_of(directory, base)
+    changes = describe(base, drafts, names)
+    open_ends = unsettled(folder.unpublished(directory), built_on.versions())
+    done = is_complete(base, drafts)
+    if done:
+        trust_of({**base.files, **drafts.files()})
+        folder.mark_unpublished(directory, open_ends | drafts.files().keys())
+        folder.install(directory, drafts.files())
+        (directory / PENDING).unlink(missing_ok=True)
+    else:
+        folder.mark_unpublished(directory, open_ends)
+        write_durably(directory / PENDING, encode_request(request))
+    return ChangeSummary(
+        purpose=request.purpose,
+        changes=changes,
+        created=list(created),
+        signed=signed,
+        missing=_missing(base, drafts, names),
+        done=done,
+        trust_file=folder.export(directory) if done else None,
+        replaces=list(replaces),
+    )
+
+
+def _signed_before(directory: Path, request: Request) -> ChangeSummary:
+    """The change is in force here: the same request again, perhaps after a power cut."""
+    if not is_complete(request.base, request.drafts):
+        raise RequestOutdated(
+            "this change is in force here already, with other signatures: nothing is left to sign"
+        )
+    pending = read_pending(directory)
+    if pending is not None and join(pending.drafts, request.drafts):
+        (directory / PENDING).unlink()
+    return ChangeSummary(
+        purpose=request.purpose,
+        changes=[],
+        signed=[],
+        missing=[],
+        done=True,
+        before=True,
+        trust_file=folder.export(directory),
+    )
 
 
 def _missing(base: SignedTrust, drafts: Drafts, names: dict[str, str]) -> list[Missing]:

@@ -20,7 +20,6 @@ from contract.trust import ROOT, TARGETS, HubPublicKeys, check_family
 from converter.trust import changes, folder
 from converter.trust.ceremony import (
     ChangeSummary,
-    Passphrase,
     carry_out,
     require_nothing_pending,
 )
@@ -33,6 +32,7 @@ from converter.trust.names import key_id_of, names_of, next_name
 from converter.trust.public import NamedKey, keep, known_keys, make_named
 from converter.trust.published import adopt
 from converter.trust.request import Request
+from converter.trust.signers import Passphrase
 
 
 def make_key(directory: Path, name: str, holder: str, passphrase: Passphrase) -> NamedKey:

@@ -79,6 +79,14 @@ class RequestOutdated(SigningError):
     """What is in force has moved on since the request was made."""
 
 
+class AnotherSigned(RequestOutdated):
+    """The folder has signed other metadata under the number that a request would give away."""
+
+
+class KeyNotAsked(SigningError):
+    """No key in the folder has a say in what a request would change."""
+
+
 class FloorRefused(SigningError):
     """A family's floor cannot be what was asked for."""
 

@@ -9,18 +9,32 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.trust import ROOT, decode_trust, encode_trust, metadata_name
+import msgspec
+
+from contract.errors import MalformedTrust
+from contract.trust import (
+    ROOT,
+    decode_trust,
+    encode_trust,
+    metadata_name,
+    parse_metadata_name,
+)
 from converter.trust.chain import SignedTrust, trust_of
-from converter.trust.errors import KeysNotFound
+from converter.trust.errors import KeysNotFound, MetadataDamaged
 from converter.trust.keyfiles import private_folder, write_durably
 
 TRUST_FILE = "trust.json"
 INSTALLING = "installing.json"
 """Files on their way into `metadata/`: once this one is whole, all of them get there."""
+
+UNPUBLISHED = "unpublished.json"
+"""Names of metadata that was completed here, and that no later change is known to build on."""
+WITHDRAWING = "withdrawing.json"
+"""Names on their way from `metadata/` to `replaced/`."""
 
 
 def private_key(directory: Path, name: str) -> Path:
@@ -46,6 +60,7 @@ def exclusive(directory: Path) -> Iterator[None]:
         raise _no_keys(directory) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        _finish_withdrawing(directory)
         _finish_installing(directory)
         yield
     finally:
@@ -68,6 +83,26 @@ def install(directory: Path, files: Mapping[str, bytes]) -> None:
     _finish_installing(directory)
 
 
+def withdraw(directory: Path, names: Collection[str]) -> None:
+    """Move metadata files to `replaced/`, all of them or none: nothing that was signed is lost."""
+    if names:
+        write_durably(directory / WITHDRAWING, msgspec.json.encode(sorted(names)))
+        _finish_withdrawing(directory)
+
+
+def unpublished(directory: Path) -> frozenset[str]:
+    """What was completed here and may never have been published."""
+    return frozenset(_names(directory / UNPUBLISHED))
+
+
+def mark_unpublished(directory: Path, names: Collection[str]) -> None:
+    """Remember exactly these."""
+    if names:
+        write_durably(directory / UNPUBLISHED, msgspec.json.encode(sorted(names)))
+    else:
+        (directory / UNPUBLISHED).unlink(missing_ok=True)
+
+
 def export(directory: Path) -> Path:
     """Write `trust.json`, for the hub, unless it says the same already."""
     path = directory / TRUST_FILE
@@ -81,8 +116,13 @@ def read_trust(directory: Path) -> SignedTrust:
     """Raises `KeysNotFound` when there is none, `MetadataDamaged` when it does not verify."""
     if not has_trust(directory):
         raise _no_keys(directory)
+    return trust_of(metadata(directory))
+
+
+def metadata(directory: Path) -> dict[str, bytes]:
+    """Every metadata file that is here, also older ones; verifies nothing."""
     paths = (directory / "metadata").glob("*.json")
-    return trust_of({path.name: path.read_bytes() for path in paths})
+    return {path.name: path.read_bytes() for path in paths}
 
 
 def _no_keys(directory: Path) -> KeysNotFound:
@@ -96,3 +136,26 @@ def _finish_installing(directory: Path) -> None:
     for name, data in decode_trust(path.read_bytes()).items():
         write_durably(directory / "metadata" / name, data)
     path.unlink()
+
+
+def _finish_withdrawing(directory: Path) -> None:
+    path = directory / WITHDRAWING
+    for name in _names(path):
+        source = directory / "metadata" / name
+        if source.exists():
+            write_durably(private_folder(directory / "replaced") / name, source.read_bytes())
+            source.unlink()
+    path.unlink(missing_ok=True)
+
+
+def _names(path: Path) -> list[str]:
+    """A list of metadata files' names; empty where there is none."""
+    try:
+        names = msgspec.json.decode(path.read_bytes(), type=list[str])
+        for name in names:
+            parse_metadata_name(name)
+    except FileNotFoundError:
+        return []
+    except (msgspec.MsgspecError, MalformedTrust) as error:
+        raise MetadataDamaged(f"{path.name}: damaged; restore it from a backup") from error
+    return names

@@ -11,7 +11,6 @@ from contract.trust import ROOT, TARGETS, warn_before_ms
 from converter.trust import changes, folder
 from converter.trust.ceremony import (
     ChangeSummary,
-    Passphrase,
     carry_out,
     require_nothing_pending,
 )
@@ -19,6 +18,7 @@ from converter.trust.chain import SignedTrust
 from converter.trust.errors import NothingDue
 from converter.trust.published import adopt
 from converter.trust.request import Request
+from converter.trust.signers import Passphrase
 
 
 def due(trust: SignedTrust, now_ms: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,8 +88,10 @@ def published(family: str, config: Path | None) -> bytes | None:
     return msgspec.json.encode(found)
 
 
-def show_change(change: ChangeSummary, directory: Path, json: bool) -> None:
-    """How far a change has come, and what to do next."""
+def show_change(
+    change: ChangeSummary, directory: Path, json: bool, request: Path | None = None
+) -> None:
+    """How far a change has come, and what to do next. `request`: the file it came in."""
     if json:
         print_json(msgspec.to_builtins(change, enc_hook=str))
         return
@@ -103,9 +105,24 @@ def show_change(change: ChangeSummary, directory: Path, json: bool) -> None:
             "signed": ", ".join(change.signed),
             "missing": "; ".join(missing),
             "trust file": change.trust_file,
+            "gives way": "; ".join(change.replaces),
         }
     )
+    for line in _next_steps(change, directory, request):
+        note(line)
+
+
+def _next_steps(change: ChangeSummary, directory: Path, request: Path | None) -> Iterator[str]:
+    if change.before:
+        yield "This folder has signed this already; it is complete."
     if change.done:
-        note(f"In force here. Next: outrider publish {change.trust_file}")
+        yield f"In force here. Next: outrider publish {change.trust_file}"
+    elif change.yours and request is not None:
+        flag = " --replace-unpublished" if change.replaces else ""
+        if flag:
+            yield "Only if what gives way was dropped for good, and nobody will publish it:"
+        yield f"Next: outrider keys sign-request {request} --keys {directory}{flag}"
+    elif change.missing and request is not None:
+        yield f"Next: send {request} on, to the next holder or back to whoever started the change"
     elif change.missing:
-        note(f"Next: outrider keys export-request {directory} request.json, for the next holder")
+        yield f"Next: outrider keys export-request {directory} request.json, for the next holder"

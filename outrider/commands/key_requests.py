@@ -128,6 +128,13 @@ def sign_request(
     show: Annotated[
         bool, typer.Option("--show", help="Only say what it would do and what it lacks.")
     ] = False,
+    replace_unpublished: Annotated[
+        bool,
+        typer.Option(
+            "--replace-unpublished",
+            help="The other change of this number, which you signed, was dropped for good.",
+        ),
+    ] = False,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
@@ -135,7 +142,9 @@ def sign_request(
 
     A signed one comes back to the folder that made it.
     Says what would change, found by comparing with what is in force. The folder that sees the last
-    signature puts the change in force and writes trust.json for `outrider publish`.
+    signature puts the change in force and writes trust.json for `outrider publish`. Who signed
+    another change of the same number before is asked for --replace-unpublished: give it only when
+    that one was dropped and nobody will publish it.
 
     \b
     Example:
@@ -147,10 +156,15 @@ def sign_request(
 
     seen = ceremony.look_at_request(file, keys)
     if show:
-        show_change(seen, keys, json)
+        show_change(seen, keys, json, request=file)
         return
     if not json:
         for line in seen.changes:
             note(line)
+        for line in seen.replaces if replace_unpublished else ():
+            note(f"gives way: {line}")
     passphrase = asked_once(passphrase_file, keys, new=False)
-    show_change(ceremony.sign_request(file, keys, passphrase, only or ()), keys, json)
+    change = ceremony.sign_request(
+        file, keys, passphrase, only or (), replace_unpublished=replace_unpublished
+    )
+    show_change(change, keys, json, request=file)

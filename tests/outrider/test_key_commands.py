@@ -61,6 +61,62 @@ def test_two_holders_sign_one_after_the_other(
     assert world.repository.versions()["root"] == 3
 
 
+def test_a_dropped_change_locks_no_holder_out(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign = ["sign-request", "request.json", "--keys", "bens-keys"]
+    run("make", "bens-keys", "root-ben", who="bens")
+    run("rotate", "keys", "root", "--old", "root-2", "--public", "bens-keys/public/root-ben.json")
+    for name in ("root-2", "root-3"):
+        (world.keys / "private" / f"{name}.pem").unlink()
+    run("renew", "keys", "root")
+    assert main(["keys", "export-request", "keys", "request.json"]) == 0
+    run(*sign, who="bens")
+    capsys.readouterr()
+    run(*sign, who="bens")
+    assert "has signed this already; it is complete" in capsys.readouterr().err
+    assert main(["keys", "export-request", "keys", "--discard"]) == 0
+    run("add", "keys", "targets")
+    assert main(["keys", "export-request", "keys", "request.json"]) == 0
+    capsys.readouterr()
+
+    assert main(["keys", *sign, "--passphrase-file", "bens"]) == 1
+    assert "--replace-unpublished" in capsys.readouterr().err
+    assert main(["keys", *sign, "--show"]) == 0
+    said = capsys.readouterr()
+    assert "gives way" in said.out
+    assert "sign-request request.json --keys bens-keys --replace-unpublished" in said.err
+    run(*sign, "--replace-unpublished", who="bens")
+    said = capsys.readouterr()
+    assert "gives way: this folder signed and holds root 3" in said.err
+    assert main(["keys", "sign-request", "request.json", "--keys", "keys"]) == 0
+    world.import_trust()
+    assert world.repository.versions()["root"] == 3
+
+
+def test_who_looks_is_told_to_sign_and_not_to_export(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("make", "bens-keys", "root-ben", who="bens")
+    run("make", "dans-keys", "root-dan", who="bens")
+    run("rotate", "keys", "root", "--old", "root-2", "--public", "bens-keys/public/root-ben.json")
+    for name in ("root-2", "root-3"):
+        (world.keys / "private" / f"{name}.pem").unlink()
+    run("renew", "keys", "root")
+    assert main(["keys", "export-request", "keys", "request.json"]) == 0
+    request = ["keys", "sign-request", "request.json", "--keys"]
+    capsys.readouterr()
+
+    assert main([*request, "bens-keys", "--show"]) == 0
+    said = capsys.readouterr().err
+    assert "Next: outrider keys sign-request request.json --keys bens-keys" in said
+    assert "export-request" not in said
+    assert main([*request, "nowhere", "--show"]) == 1
+    assert "nowhere is not there" in capsys.readouterr().err
+    assert main([*request, "dans-keys", "--passphrase-file", "bens"]) == 1
+    assert "nobody asked for a key of dans-keys" in capsys.readouterr().err
+
+
 def test_the_listing_is_a_table_and_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "list", "keys"]) == 0
     said = capsys.readouterr().out

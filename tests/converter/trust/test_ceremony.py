@@ -14,16 +14,24 @@ from converter.trust.ceremony import (
     read_pending,
     sign_request,
 )
-from converter.trust.custody import add_family, add_targets_key, rotate_root, rotate_targets
+from converter.trust.custody import (
+    add_family,
+    add_targets_key,
+    make_key,
+    rotate_root,
+    rotate_targets,
+)
 from converter.trust.errors import (
     ChangePending,
+    KeyNotAsked,
+    KeysNotFound,
     KeyUnknown,
     NothingPending,
     RequestOutdated,
     RequestRefused,
     WrongPassphrase,
 )
-from converter.trust.folder import private_key, read_trust
+from converter.trust.folder import has_trust, private_key, read_trust
 from converter.trust.keys import init_keys
 from converter.trust.renewal import renew
 from tests.converter.trust.holders import (
@@ -173,6 +181,39 @@ def test_nothing_to_export_and_nothing_to_drop_is_said(world: World) -> None:
     assert not (world.directory / "stick.json").exists()
 
 
+# Again
+
+
+def test_a_request_that_succeeded_is_complete_when_it_is_repeated(world: World) -> None:
+    stick = waiting(world)
+    assert sign_request(stick, folder_of(world, "ben"), ben).done
+
+    for directory in (folder_of(world, "ben"), world.keys, world.keys):
+        change = sign_request(stick, directory, never)
+        assert change.done
+        assert (change.signed, change.missing) == ([], [])
+    assert change.before
+    assert read_trust(world.keys).root.version == 3
+
+
+def test_a_power_cut_before_a_complete_request_is_in_force_is_made_good(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from converter.trust import folder
+
+    def dying(directory: Any, files: Any) -> None:
+        raise KeyboardInterrupt
+
+    stick = waiting(world)
+    with monkeypatch.context() as power:
+        power.setattr(folder, "install", dying)
+        with pytest.raises(KeyboardInterrupt):
+            sign_request(stick, folder_of(world, "ben"), ben)
+
+    assert sign_request(stick, folder_of(world, "ben"), never).done
+    assert sign_request(stick, world.keys, never).done
+
+
 # Refusals
 
 
@@ -183,6 +224,12 @@ def waiting(world: World) -> Any:
     stick = world.directory / "stick.json"
     export_request(world.keys, stick)
     return stick
+
+
+def carry_renewal(world: World) -> Any:
+    """One more term for root, signed by Ben and back."""
+    renew(world.keys, ["root"], {}, {}, coordinator, world.now_ms)
+    return carry(world, "ben", BEN)
 
 
 def test_a_wrong_passphrase_signs_nothing(world: World) -> None:
@@ -204,6 +251,24 @@ def test_a_key_that_is_named_has_to_be_here_and_wanted(world: World) -> None:
     ]
 
 
+def test_a_folder_that_nobody_asked_says_so_and_changes_nothing(world: World) -> None:
+    stick = waiting(world)
+    make_key(world.directory / "strange", "root-dan", "", ben)
+    before = stick.read_bytes()
+
+    with pytest.raises(KeyNotAsked, match="nobody asked"):
+        sign_request(stick, world.directory / "strange", ben)
+    assert stick.read_bytes() == before
+    assert not has_trust(world.directory / "strange")
+
+
+def test_a_folder_that_is_not_there_is_not_looked_at(world: World) -> None:
+    stick = waiting(world)
+    for look in (look_at_request, lambda file, keys: sign_request(file, keys, never)):
+        with pytest.raises(KeysNotFound):
+            look(stick, world.directory / "nowhere")
+
+
 def test_a_request_of_another_fleet_is_refused_by_who_knows_this_one(
     world: World, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -221,12 +286,16 @@ def test_a_request_of_another_fleet_is_refused_by_who_knows_this_one(
 
 def test_a_request_that_was_overtaken_is_refused(world: World) -> None:
     stick = waiting(world)
-    assert carry(world, "cy", CY).done
     late = world.directory / "late.json"
     late.write_bytes(stick.read_bytes())
+    assert carry(world, "cy", CY).done
 
-    with pytest.raises(RequestOutdated):
+    with pytest.raises(RequestOutdated, match="nothing is left to sign"):
         sign_request(late, world.keys, coordinator)
+
+    assert carry_renewal(world).done
+    with pytest.raises(RequestOutdated):
+        sign_request(late, folder_of(world, "ben"), ben)
 
 
 def test_a_change_on_an_older_copy_of_the_folder_is_refused_by_the_newer_one(world: World) -> None:
