@@ -111,6 +111,9 @@ def _recipe(tool: Any, settings: Settings, integer_io: bool) -> Any:
     recipe = tool.recipe_manager.RecipeManager()
     chosen = getattr(algorithms, settings.weights)
     recipe.add_static_config(".*", names.ALL_SUPPORTED, 8, 8, algorithm_key=chosen)
+    # LiteRT's kernel has one scale for each side, and answers zeros where the file holds many.
+    whole = tool.qtyping.QuantGranularity.TENSORWISE
+    recipe.add_static_config(".*", names.BATCH_MATMUL, 8, 8, whole, chosen)
     if not integer_io:
         for boundary in (names.INPUT, names.OUTPUT):
             recipe.add_quantization_config(".*", boundary, algorithm_key=algorithms.NO_QUANTIZE)

@@ -24,6 +24,7 @@ from converter.errors import (
     UnsupportedTensor,
 )
 from converter.tflite.flatbuffer import pack, parse, values
+from converter.tflite.products import as_layers
 from converter.tflite.runner import require_loadable
 
 SIGNATURE = "serving_default"
@@ -85,6 +86,7 @@ def check_tflite(data: bytes, name: str) -> TfliteModel:
         )
     _refuse_operators(model, name)
     _refuse_tensors(model, name)
+    as_layers(model)
     layers = _layer_names(model)
     inputs, outputs = _name_boundary(model, name)
     _number_inside(model)

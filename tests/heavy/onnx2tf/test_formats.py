@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 from converter.canonical import canonicalise
 from converter.compact import compact
@@ -56,6 +57,29 @@ def test_the_tflite_model_answers_like_the_onnx_model(tmp_path: Path) -> None:
     (other,) = TfliteRunner(made.data).run(samples).values()
     assert np.abs(one - other).max() < 1e-4
     assert path.read_bytes() == before
+
+
+def test_layers_without_a_bias_are_good_in_int8(tmp_path: Path) -> None:
+    """onnx2tf makes BATCH_MATMUL of them."""
+    drawn = np.random.default_rng(5)
+    weights = {"w": drawn.normal(0, 0.3, (64, 32)), "v": drawn.normal(0, 0.3, (32, 10))}
+    nodes = [
+        helper.make_node("MatMul", ["row", "w"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "v"], ["y"]),
+    ]
+    model = models.model(
+        nodes,
+        [models.tensor("row", "N", 64)],
+        [models.tensor("y", "N", 10)],
+        [numpy_helper.from_array(a.astype(np.float32), name) for name, a in weights.items()],
+    )
+    source = read_source(models.save(tmp_path / "rows.onnx", model))
+    samples = Samples("rows", {"row": drawn.normal(0, 1, (200, 64)).astype(np.float32)})
+    made = to_tflite(source, folded(source, tmp_path), samples, OPTIONS)
+    int8 = make_tflite_int8(made, samples, lambda share: None)
+    assert (int8.audit.integer, int8.audit.floating) == (2, 0)
+    assert max(score.sqnr_db for score in int8.scores) > 25
 
 
 @needs_kws
