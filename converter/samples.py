@@ -141,7 +141,7 @@ def _require_arrays(path: Path, raw: Mapping[str, Any], inputs: Sequence[TensorS
     wanted, found = {spec.name for spec in inputs}, set(raw)
     if wanted != found:
         raise WrongArrays(
-            f"{path}: holds {_names(found)}, the model's inputs are {_names(wanted)};"
+            f"{path}: holds {_names(found)}, the model's inputs are {_inputs(inputs)};"
             f" name the arrays like the inputs ({LABELS!r} is for the labels)"
         )
 
@@ -241,6 +241,15 @@ def _labels(path: Path, labels: Array | Rows, count: int) -> NDArray[np.int64]:
 
 def _said(names: Sequence[str], place: int) -> str:
     return f"sample {place} ({names[place]})" if names else f"sample {place}"
+
+
+def _inputs(specs: Sequence[TensorSpec]) -> str:
+    """Names, types and shapes: often the first that somebody learns of the model's inputs."""
+    shown = sorted(specs, key=lambda spec: spec.name)
+    return ", ".join(
+        f"{spec.name!r} ({spec.dtype} [{', '.join(map(str, ['N', *spec.shape[1:]]))}])"
+        for spec in shown
+    )
 
 
 def _names(names: set[str]) -> str:

@@ -125,7 +125,12 @@ def test_an_archive_of_too_many_arrays(tmp_path: Path) -> None:
 
 
 def test_an_array_of_another_name(tmp_path: Path) -> None:
-    refused(npz(tmp_path, x=models.images(3)), errors.WrongArrays, "'x'", "'image'")
+    refused(
+        npz(tmp_path, x=models.images(3)),
+        errors.WrongArrays,
+        "'x'",
+        "'image' (float32 [N, 1, 8, 8])",
+    )
 
 
 def test_an_array_too_many(tmp_path: Path) -> None:
