@@ -51,13 +51,17 @@ def _fields(described: dict[str, Any]) -> dict[str, object]:
         "digest": described["digest"],
         "source": f"{described['source']['name']}, {described['source']['length']:,} bytes",
         "gate": f"{verdict}: {gate['metric']} {gate['measured']:.2f} against"
-        f" {gate['baseline']:.2f}, at most {gate['max_drop']:g} points lower",
+        f" {gate['baseline']:.2f}, at most {_points(gate['max_drop'])} lower",
         "reason": gate["reason"],
         "latency": _latencies(described["report"]),
         "measured on": "; ".join(described["measured"]),
         "device classes": ", ".join(described["device_classes"]),
         "signed": _signed(described["signatures"]) or "no: outrider sign",
     }
+
+
+def _points(count: float) -> str:
+    return f"{count:g} point" if count == 1 else f"{count:g} points"
 
 
 def _latencies(report: dict[str, Any] | None) -> str:

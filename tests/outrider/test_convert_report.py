@@ -50,6 +50,8 @@ def test_inspect_shows_what_the_conversion_measured(
     bundle = tmp_path / "kinds.bundle"
     assert main([*arguments, "-o", str(bundle)]) == 0
     capsys.readouterr()
+    assert main(["inspect", str(bundle)]) == 0
+    assert "at most 1 point lower" in capsys.readouterr().out
     assert main(["inspect", str(bundle), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)["report"]
     (variant,) = report["variants"]
