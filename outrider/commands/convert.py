@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -154,7 +156,10 @@ def convert(
         check_report_folder(report)
     with _progress() as bar:
         task = bar.add_task("reading", total=1.0)
-        made = run(request, lambda step, share: bar.update(task, description=step, completed=share))
+        with _telling_of_interruption(lambda: str(bar.tasks[0].description)):
+            made = run(
+                request, lambda step, share: bar.update(task, description=step, completed=share)
+            )
     if report is not None:
         write_report(report, made.report)
     described = describe(output)
@@ -165,6 +170,17 @@ def convert(
     if not json:
         note(f"All that was measured: outrider inspect {output} --html report.html")
         note(f"Next: outrider sign {output} --keys DIR")
+
+
+@contextmanager
+def _telling_of_interruption(step: Callable[[], str]) -> Iterator[None]:
+    """Say after Ctrl-C what stands; from the step `write` on, that may be the bundle."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        surely = step() not in ("write", "done")
+        note("interrupted, nothing was written" if surely else "interrupted")
+        raise
 
 
 def _processing(path: Path | None) -> Processing | None:

@@ -81,6 +81,7 @@ def test_a_conversion_leaves_no_file_and_no_folder(number: signal.Signals, tmp_p
     said = process.communicate(timeout=PATIENCE_S)[0].decode()
     assert process.returncode == 128 + number
     assert "Traceback" not in said
+    assert "interrupted, nothing was written" in said
     assert set(tmp_path.iterdir()) == before
     assert list(scratch.glob("outrider-*")) == []
 
