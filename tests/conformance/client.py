@@ -76,10 +76,12 @@ def get(url: str, max_length: int) -> bytes:
 
 
 def init(directory: Path, root: Path) -> None:
-    """The anchor, and the name under which the suite looks for the trusted root."""
+    """The anchor, and the name under which the suite looks for the trusted root. What is no root
+    that its own keys signed is refused, as at enrolment."""
+    for name in (local.ANCHOR, "root.json"):
+        (directory / name).unlink(missing_ok=True)  # a refused root leaves no earlier one in force
     data = root.read_bytes()
-    directory.mkdir(parents=True, exist_ok=True)
-    write_durably(directory / local.ANCHOR, data)
+    local.install_root(directory, data)
     write_durably(directory / "root.json", data)
 
 
@@ -116,8 +118,11 @@ def _target_url(updater: Updater, target: TargetFile, base_url: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0, or 1 with one line that names the class."""
-    chosen = _parser().parse_args(arguments)
+    """0, or 1 with one line that names the class; 2 for wrong usage."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.command != "init" and not chosen.metadata_url:
+        parser.error(f"{chosen.command} needs --metadata-url")
     try:
         if chosen.command == "init":
             init(chosen.metadata_dir, chosen.root)

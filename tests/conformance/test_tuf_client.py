@@ -145,6 +145,36 @@ def replace(site: Site, role: str, number: int, change: Callable[[Any], object],
     site.replaced[f"/metadata/{name}"] = forge(newest(site, role), change, [signer])
 
 
+@pytest.mark.parametrize("garbage", [b"", b"GARBAGE", b"{}", b"\xff\xfe"])
+def test_what_is_no_root_initialises_nothing(tmp_path: Path, garbage: bytes) -> None:
+    root = tmp_path / "garbage.json"
+    root.write_bytes(garbage)
+    client = Client(tmp_path, "http://127.0.0.1:9")
+    assert client.run("init", str(root)) == 1
+    assert client.said.count("\n") == 1
+    assert not list(tmp_path.glob("metadata/*"))
+
+
+def test_a_root_that_too_few_keys_signed_or_that_is_none_is_refused(
+    site: Site, tmp_path: Path
+) -> None:
+    files = site.world.repository.files()
+    unsigned = json.loads(files["1.root.json"])
+    del unsigned["signatures"][:2]
+    client = Client(tmp_path / "other", "http://127.0.0.1:9")
+    for content in (json.dumps(unsigned).encode(), files["1.targets.json"]):
+        (tmp_path / "offered.json").write_bytes(content)
+        assert client.run("init", str(tmp_path / "offered.json")) == 1
+    assert client.run("init", str(tmp_path / "absent.json")) == 1
+
+
+@pytest.mark.parametrize("command", ["refresh", "download"])
+def test_without_a_metadata_url_it_is_wrong_usage(tmp_path: Path, command: str) -> None:
+    client = Client(tmp_path, "")
+    assert client.run(command) == 2
+    assert "--metadata-url" in client.said
+
+
 def test_a_refresh_asks_in_order_and_keeps_unversioned_names(site: Site, client: Client) -> None:
     assert client.refresh() == 0
     names = [path.removeprefix("/metadata/") for path in site.asked]
