@@ -73,7 +73,7 @@ class RolloutBody(_Body):
     deadline_s: Annotated[int, Field(ge=1, le=30 * _DAY_S)] = 3_600
     abort_if: Annotated[str, Field(max_length=40)] = "failed>10%"
     on_failure: Literal["revert", "pause"] = "revert"
-    min_inferences: Annotated[int | None, Field(ge=0, le=1_000_000_000)] = None
+    min_inferences: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
     accept_unproven: bool = False
     metered_bytes: Annotated[int, Field(ge=0, le=1 << 40)] = 0
     probation: Annotated[dict[str, Any], Field(max_length=16)] = {}

@@ -69,7 +69,7 @@ def start(
         str, typer.Option(metavar="revert|pause", help="What a failing gate does.")
     ] = "revert",
     min_inferences: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Good inferences a device must show.")
+        int | None, typer.Option(metavar="N", min=1, help="Good inferences a device must show.")
     ] = None,
     metered_budget: Annotated[
         str | None, typer.Option(metavar="SIZE", help="What it may cost each device, e.g. 20MB.")

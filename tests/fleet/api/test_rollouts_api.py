@@ -234,6 +234,7 @@ def test_rollouts_are_listed_newest_first_filtered_and_paged(client: TestClient)
         ({"abort_if": "x"}, (422, "invalid-rollout")),
         ({"on_failure": "pray"}, (422, "invalid")),
         ({"deadline_s": 0}, (422, "invalid")),
+        ({"min_inferences": 0}, (422, "invalid")),
         ({"soak_s": 1e12}, (422, "invalid")),
         ({"probation": {"patience": 1}}, (422, "invalid-rollout")),
         ({"probation": {"window_s": "long"}}, (422, "invalid-rollout")),
