@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-MAX_SECONDS = 90 * 86_400
+MAX_SECONDS = 30 * 86_400
+"""As the hub bounds a soak, a deadline and how long an enrolment file is good."""
 _PART = re.compile(r"(\d{1,7})([smhd])")
 _WHOLE = re.compile(r"^(\d{1,7}[smhd]){1,4}\Z")
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import json as jsonlib
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,24 +12,14 @@ import typer
 
 from outrider.client import HubClient
 from outrider.commands.device import device
+from outrider.commands.device_table import MAX_AT_ONCE, Expected, parse_labels, read_table
 from outrider.commands.options import Config, Json, connect
 from outrider.durations import parse_duration
-from outrider.errors import CommandFailed
+from outrider.errors import CommandFailed, HubRefused
 from outrider.operator import write_private
 from outrider.terminal import counted, minute, note, print_json, print_table, say, when
 
-MAX_AT_ONCE = 10_000
-MAX_CSV_BYTES = 4 << 20
-_COLUMNS = ("name", "class", "labels")
-
-
-@dataclass(frozen=True)
-class Expected:
-    """One device to add, and what was said of it; None: what the hub knows, or its default."""
-
-    name: str
-    device_class: str | None = None
-    labels: dict[str, str] | None = field(default=None)
+LEAST_VALID_S = 60
 
 
 @device.command("add")
@@ -72,7 +59,7 @@ def add(
         typer.Option("--csv", metavar="FILE", help="Add each row: name,class,labels (a=b;c=d)."),
     ] = None,
     valid: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long the file is good, up to 30d.")
+        str, typer.Option(metavar="DURATION", help="How long the file is good: 1m to 30d.")
     ] = "1h",
     config: Config = None,
     json: Json = False,
@@ -90,13 +77,13 @@ def add(
     """
     if (name is not None) + (count is not None) + (csv_file is not None) != 1:
         raise CommandFailed("give a NAME, or --count with --prefix, or --csv")
-    labels = parse_labels(label) if label else None
+    labels = _labels(label) if label else None
     if name is not None:
         path = output or Path(f"{name}.enrol.json")
         jobs = [(path, Expected(name, device_class, labels))]
     else:
         folder = output or Path("enrolments")
-        expected = _rows(csv_file) if csv_file else _numbered(prefix, count or 0)
+        expected = read_table(csv_file) if csv_file else _numbered(prefix, count or 0)
         jobs = [
             (folder / f"{e.name}.enrol.json", _filled(e, device_class, labels)) for e in expected
         ]
@@ -185,15 +172,11 @@ def approve(
         say("nobody waits for approval")
 
 
-def parse_labels(given: list[str]) -> dict[str, str]:
-    """`site=lyon` -> {"site": "lyon"}."""
-    labels = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--label")
-        labels[key] = value
-    return labels
+def _labels(given: list[str]) -> dict[str, str]:
+    try:
+        return parse_labels(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--label") from error
 
 
 def _add_all(
@@ -209,9 +192,11 @@ def _add_all(
             body["labels"] = each.labels
         try:
             file = hub.post("devices", body)
-        except CommandFailed:
+        except CommandFailed as error:
             if done:
                 note(f"{len(done)} of {counted(len(jobs), 'device')} added before this one")
+            if each.row and isinstance(error, HubRefused):
+                raise HubRefused(error.status, error.code, f"{each.row}: {error}") from error
             raise
         write_private(path, jsonlib.dumps(file, indent=1).encode() + b"\n")
         done.append(
@@ -227,36 +212,11 @@ def _numbered(prefix: str, count: int) -> list[Expected]:
     return [Expected(f"{prefix}{number:0{width}d}") for number in range(1, count + 1)]
 
 
-def _rows(path: Path) -> list[Expected]:
-    try:
-        if path.stat().st_size > MAX_CSV_BYTES:
-            raise CommandFailed(f"{path} is longer than {MAX_CSV_BYTES} bytes")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(_parsed(path, csv.DictReader(file)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CommandFailed(f"{path}: {error}") from error
-    most = Counter(row.name for row in rows).most_common(1)
-    if not most or most[0][1] > 1:
-        what = f"{most[0][0]!r} stands twice" if most else "no devices"
-        raise CommandFailed(f"{path}: {what}")
-    return rows
-
-
-def _parsed(path: Path, reader: csv.DictReader[str]) -> Iterator[Expected]:
-    unknown = set(reader.fieldnames or ()) - set(_COLUMNS)
-    if "name" not in (reader.fieldnames or ()) or unknown:
-        raise CommandFailed(f"{path}: the first line must be name, and may have class and labels")
-    for number, row in enumerate(reader, start=2):
-        name = (row.get("name") or "").strip()
-        if not name or number > MAX_AT_ONCE + 1 or None in row:
-            raise CommandFailed(f"{path} line {number}: not a device, or one too many")
-        labels = [text.strip() for text in (row.get("labels") or "").split(";") if text.strip()]
-        yield Expected(name, (row.get("class") or "").strip() or None, parse_labels(labels) or None)
-
-
 def _filled(one: Expected, device_class: str | None, labels: dict[str, str] | None) -> Expected:
     """A row's own words win over the command line's."""
-    return Expected(one.name, one.device_class or device_class, one.labels or labels)
+    return dataclasses.replace(
+        one, device_class=one.device_class or device_class, labels=one.labels or labels
+    )
 
 
 def _make_folder(folder: Path, files: list[Path]) -> None:
@@ -288,6 +248,9 @@ def _require_writable(folders: set[Path]) -> None:
 
 def _seconds(text: str) -> int:
     try:
-        return parse_duration(text)
+        seconds = parse_duration(text)
+        if seconds < LEAST_VALID_S:
+            raise ValueError(f"{text!r} is shorter than a minute")
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--valid") from error
+    return seconds

@@ -115,6 +115,7 @@ def test_a_table_of_devices_is_added_with_its_classes_and_labels(
         ("name\n,\n", "line 2"),
         ("name\n../x\n", "nothing was added"),
         ("name,class\ncam-1,pi,more\n", "line 2"),
+        ("name,labels\ncam-1,a=b\ncam-2,site\n", "d.csv line 3: labels: 'site' is not KEY=VALUE"),
     ],
 )
 def test_a_table_that_cannot_be_meant_adds_nothing(
@@ -169,13 +170,48 @@ def test_what_was_added_before_a_refusal_is_said_and_kept(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["cam-1", "--count", "2"], ["--count", "2"], ["cam-1", "--valid", "soon"]],
+    [
+        [],
+        ["cam-1", "--count", "2"],
+        ["--count", "2"],
+        ["cam-1", "--valid", "soon"],
+        ["cam-1", "--label", "site"],
+    ],
 )
 def test_a_command_that_says_two_things_adds_nothing(
     hub: HubServices, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert refused(capsys, "device", "add", *arguments)
     assert names(hub) == []
+
+
+@pytest.mark.parametrize(
+    ("valid", "words"),
+    [("60d", "longer than 30 days"), ("2592001s", "longer than 30 days"), ("59s", "a minute")],
+)
+def test_how_long_a_file_is_good_has_one_bound_and_one_message(
+    hub: HubServices, capsys: pytest.CaptureFixture[str], valid: str, words: str
+) -> None:
+    said = refused(capsys, "device", "add", "cam-1", "--valid", valid)
+    assert "--valid" in said
+    assert words in said
+    assert names(hub) == []
+
+
+def test_the_longest_and_the_shortest_file_are_taken(
+    hub: HubServices, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "device", "add", "cam-1", "--valid", "30d")
+    run(capsys, "device", "add", "cam-2", "--valid", "1m")
+    assert names(hub) == ["cam-1", "cam-2"]
+
+
+def test_a_label_that_the_hub_refuses_is_told_with_its_file_and_line(
+    hub: HubServices, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("d.csv").write_text("name,labels\ncam-1,site=lyon\ncam-2,Bad Key=x\n")
+    said = refused(capsys, "device", "add", "--csv", "d.csv")
+    assert "d.csv line 3: label 'Bad Key' is not valid" in said
 
 
 def test_a_machine_waits_for_the_operators_word_and_comes_in(
