@@ -27,6 +27,8 @@ from model.preprocessing import prepare_columns
 DEFAULT_LABEL_COLUMN = "label"
 MAX_COLUMNS = 4097
 _FEW = 12
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""Of other dialects, where the first line is one cell of ours."""
 _BLOCK_VALUES = 1 << 16
 
 
@@ -67,6 +69,9 @@ def _header(path: Path, cells: Sequence[str]) -> list[str]:
     header = [cell.strip() for cell in cells]
     if not 0 < len(header) <= MAX_COLUMNS:
         raise SamplesUnreadable(f"{path}: {len(header)} columns; 1 to {MAX_COLUMNS}")
+    other = next((name for mark, name in _SEPARATORS.items() if mark in header[0]), None)
+    if len(header) == 1 and other is not None:
+        raise SamplesUnreadable(f"{path}: separated by {other}; export it with commas")
     if len(set(header)) != len(header) or "" in header:
         raise SamplesUnreadable(
             f"{path}: the first line must name each column once; it is {_listed(header)}"

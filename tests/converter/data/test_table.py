@@ -97,6 +97,8 @@ def test_a_recipe_of_another_kind(tmp_path: Path) -> None:
         ("1,2\n3,4\n", "must name the columns"),
         ("a,a\n1,2\n", "name each column once"),
         ("a,\n1,2\n", "name each column once"),
+        ("a;b;label\n1,5;2;0\n", "separated by semicolons; export it with commas"),
+        ("a\tb\n1\t2\n", "separated by tabs"),
         ("a,b\n1,2,3\n", "line 2 has 3 cells, the header 2"),
         ("a,b\n1,2\n3,x\n", "line 3, column 'b': 'x' is no number"),
         ("a,b\n1,2\n3,\n", "line 3, column 'b': '' is no number"),
