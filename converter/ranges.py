@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -80,6 +82,12 @@ def find_few(calibration: Samples, evaluation: Samples) -> TooFewSamples | None:
             return TooFewSamples(
                 f"{samples.origin}: {len(samples)} samples to {use} on; give at least {MIN_SAMPLES}"
                 f", and {4 * MIN_SAMPLES} where a quarter is held out for the evaluation"
+            )
+        different = sum(1 for _ in islice(_different(samples), MIN_SAMPLES))
+        if different < MIN_SAMPLES:
+            return TooFewSamples(
+                f"{samples.origin}: {len(samples)} samples to {use} on, {different} of which differ"
+                f"; give at least {MIN_SAMPLES} different ones"
             )
     return None
 
@@ -164,14 +172,21 @@ def _floats(samples: Samples) -> list[str]:
     return [name for name, array in samples.arrays.items() if array.dtype.kind == "f"]
 
 
-def _keys(samples: Samples) -> list[bytes]:
+def _different(samples: Samples) -> Iterator[bytes]:
+    """The digest of each sample that was not there before; reads on only when asked for more."""
+    seen: set[bytes] = set()
+    for key in _keys(samples):
+        if key not in seen:
+            seen.add(key)
+            yield key
+
+
+def _keys(samples: Samples) -> Iterator[bytes]:
     """One digest a sample, over all its inputs; -0.0 and 0.0 are one value."""
-    keys = []
     for batch in samples.batches():
         plain = [a + 0.0 if a.dtype.kind == "f" else a for a in batch.values()]
         for parts in zip(*plain, strict=True):
             key = hashlib.sha256()
             for part in parts:
                 key.update(np.ascontiguousarray(part).tobytes())
-            keys.append(key.digest())
-    return keys
+            yield key.digest()

@@ -45,6 +45,20 @@ def test_a_shared_sample_is_named_in_both_files() -> None:
     assert "2 samples" in str(caught.value)
 
 
+def test_repeated_samples_count_once() -> None:
+    few = made(models.images(7, seed=1)[np.arange(100) % 7])
+    found = find_few(few, EVALUATION)
+    assert found is not None
+    assert "100 samples to calibrate on, 7 of which differ" in str(found)
+    same = made(models.images(1).repeat(100, axis=0), "eval.npz")
+    assert "eval.npz" in str(find_few(CALIBRATION, same))
+
+
+def test_eight_different_samples_suffice_however_often_they_come() -> None:
+    enough = made(models.images(MIN_SAMPLES)[np.arange(100) % MIN_SAMPLES])
+    assert find_few(enough, EVALUATION) is None
+
+
 def test_a_negative_zero_hides_no_shared_sample() -> None:
     ours, theirs = models.images(2), models.images(2)
     ours[0, 0, 0, 0], theirs[0, 0, 0, 0] = 0.0, -0.0
