@@ -18,15 +18,21 @@ _OTHER_FORMATS = {
 }
 _HEAD = 256
 _GIT_LFS = b"version https://git-lfs"
+POINTER = "a Git LFS pointer, not the model itself; fetch the model with: git lfs pull"
 _PAGES = (b"<!doctype", b"<html", b"<?xml")
 _IR_VERSION = b"\x08"
+
+
+def is_pointer(start: bytes) -> bool:
+    """Whether a file that starts so stands for one that Git LFS keeps elsewhere."""
+    return start.startswith(_GIT_LFS)
 
 
 def what_instead(path: Path, data: bytes) -> str:
     """What the file seems to hold where ONNX was expected, and what to do."""
     start = data[:_HEAD].lstrip()
-    if start.startswith(_GIT_LFS):
-        return "a Git LFS pointer, not the model itself; fetch the model with: git lfs pull"
+    if is_pointer(start):
+        return POINTER
     if start.lower().startswith(_PAGES):
         return "a web page, not a model; download the file itself"
     known = _OTHER_FORMATS.get(path.suffix.lower())

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from converter.errors import ModelUnreadable, SourceDamaged, UnknownFormat
 from converter.frontends.sources import Format
+from converter.mistaken import POINTER, is_pointer
 
 MAX_BYTES = 1 << 30
 MAX_UNPACKED = 4 << 30
 MAX_FILES = 10_000
 _HDF5, _ZIP, _TFLITE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"TFL3"
+_HEAD = 32
 _PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
 _NAMED: dict[str, str] = {
     ".tflite": "TensorFlow Lite model",
@@ -44,6 +46,8 @@ def detect(path: Path) -> Format:
         return "tflite"
     if head.startswith(_HDF5):
         return "h5"
+    if is_pointer(head):
+        raise SourceDamaged(f"{path}: {POINTER}")
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
         return "scikit-learn"
@@ -63,7 +67,7 @@ def _head(path: Path) -> bytes:
             f"{path}: {size} bytes; a model has between 1 byte and {MAX_BYTES} bytes"
         )
     with path.open("rb") as file:
-        return file.read(16)
+        return file.read(_HEAD)
 
 
 def _folder(path: Path) -> Format:

@@ -131,3 +131,11 @@ def test_an_archive_that_unpacks_beyond_the_bound(
     monkeypatch.setattr(formats, "MAX_UNPACKED", 100)
     with pytest.raises(errors.ModelUnreadable, match="unpacks to 2 files"):
         detect(archive(tmp_path / "bomb.keras", "config.json", "model.weights.h5"))
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.tflite", "m.keras", "m.pt", "m.joblib"])
+def test_a_pointer_of_git_lfs_is_no_model_of_any_kind(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(errors.SourceDamaged, match=rf"{name}: a Git LFS pointer.*git lfs pull"):
+        detect(path)
