@@ -18,6 +18,7 @@ from contract.targets import (
     CaPolicy,
     FamilyPolicy,
     HubKeys,
+    custom_from_dict,
     policy_target,
 )
 from contract.trust import (
@@ -105,6 +106,14 @@ def replace_online_keys(base: SignedTrust, hub: HubPublicKeys, now_ms: int) -> D
     targets = _next_targets(base, now_ms)
     set_policy(targets, HUB_KEYS_TARGET, HubKeys(keys=[hub.assignment]))
     return Drafts(Metadata(root), Metadata(targets))
+
+
+def online_keys(base: SignedTrust) -> set[str]:
+    """The hub's public keys that are trusted now, in hex."""
+    named = custom_from_dict(HubKeys, base.targets.targets[HUB_KEYS_TARGET].custom, HUB_KEYS_TARGET)
+    roles = (base.root.roles[role] for role in (SNAPSHOT, TIMESTAMP))
+    keys = (base.root.keys[keyid] for role in roles for keyid in role.keyids)
+    return {*named.keys, *(str(key.keyval["public"]) for key in keys)}
 
 
 def replace_roots(base: SignedTrust, policy: CaPolicy, now_ms: int) -> Drafts:

@@ -24,7 +24,7 @@ from converter.trust.ceremony import (
     require_nothing_pending,
 )
 from converter.trust.chain import SignedTrust
-from converter.trust.drafts import delegated, roots_of
+from converter.trust.drafts import check, delegated, roots_of
 from converter.trust.errors import KeyExists, KeyUnknown, NothingDue, RootsRefused, WrongPassphrase
 from converter.trust.keyfiles import check_passphrase, load_key
 from converter.trust.metadata import public_key
@@ -66,6 +66,7 @@ def add_targets_key(
 ) -> ChangeSummary:
     """One more key that may sign targets.json."""
     with _change(directory) as trust:
+        _require_other(new, trust.root.roles[TARGETS].keyids, "a targets key")
         key, created = _key(directory, trust, TARGETS, new, passphrase)
         drafts = changes.add_targets_key(trust, key, now_ms)
         return carry_out(
@@ -87,6 +88,10 @@ def rotate_root(
             raise KeyUnknown("name each root key that is to go once, and at most as many new ones")
         pairs: list[tuple[str, Key]] = []
         created: list[str] = []
+        held = list(trust.root.roles[ROOT].keyids)
+        for given in new:
+            _require_other(given, held, "a root key")
+            held.append(given.keyid)
         for number, name in enumerate(old):
             offered = new[number] if number < len(new) else None
             key, made = _key(directory, trust, ROOT, offered, passphrase)
@@ -105,6 +110,7 @@ def rotate_targets(
     """Replace one targets key."""
     with _change(directory) as trust:
         gone = key_id_of(directory, trust, TARGETS, old)
+        _require_other(new, trust.root.roles[TARGETS].keyids, "a targets key")
         key, created = _key(directory, trust, TARGETS, new, passphrase)
         drafts = changes.replace_targets_key(trust, gone, key, now_ms)
         return carry_out(directory, Request(f"replace {old}", trust, drafts), passphrase, created)
@@ -125,6 +131,8 @@ def rotate_family(
     """
     with _change(directory) as trust:
         trust, current = adopt(directory, trust, family, published)
+        held = delegated(trust.targets)[family].keyids
+        _require_other(new, held, f"the key of family {family}")
         key, created = _key(directory, trust, f"key-{family}", new, passphrase)
         names = [f"{family}/{version}" for version in withdrawn]
         drafts = changes.replace_family_key(trust, family, key, current, names, now_ms)
@@ -135,9 +143,16 @@ def rotate_family(
 def rotate_online(
     directory: Path, hub: HubPublicKeys, passphrase: Passphrase, now_ms: int
 ) -> ChangeSummary:
-    """Trust a hub's new keys instead of its old ones."""
+    """Trust a hub's new keys instead of its old ones; raises `NothingDue` unless all are new."""
     with _change(directory) as trust:
         drafts = changes.replace_online_keys(trust, hub, now_ms)
+        check(trust, drafts)
+        kept = changes.online_keys(trust) & {hub.snapshot, hub.timestamp, hub.assignment}
+        if kept:
+            which = "these" if len(kept) == 3 else f"{len(kept)} of these"
+            raise NothingDue(
+                f"{which} are the hub's keys already; run `outrider hub new-keys` on the hub first"
+            )
         request = Request("trust new online keys", trust, drafts)
         return carry_out(directory, request, passphrase)
 
@@ -219,6 +234,14 @@ def _key(
     _require_familiar(directory, trust, passphrase())
     name = next_name(directory, trust, stem)
     return make_named(directory, name, passphrase()).public_key, [name]
+
+
+def _require_other(given: NamedKey | None, held: Collection[str], what: str) -> None:
+    """Raises `KeyExists` for a key that has the role: in place of another it leaves one less."""
+    if given is not None and given.keyid in held:
+        raise KeyExists(
+            f"{given.name} ({given.keyid[:12]}) is {what} already: have another one made for this"
+        )
 
 
 def _require_familiar(directory: Path, trust: SignedTrust, passphrase: bytes) -> None:

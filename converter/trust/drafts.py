@@ -190,6 +190,9 @@ def _check_root(root: Root, before: Root) -> None:
         if threshold < least:
             raise RequestRefused(f"root.json: {role} would need {threshold} keys, not {least}")
         require_distinct(role, threshold, [root.keys[keyid] for keyid in ids])
+        had = len(before.roles[role].keyids)
+        if role == ROOT and len(ids) < had:
+            raise RequestRefused(f"root.json: root would have {len(ids)} keys instead of {had}")
 
 
 def _check_targets(targets: Targets, base: SignedTrust) -> None:

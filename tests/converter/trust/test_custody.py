@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from tuf.api.metadata import Metadata, Targets
 
@@ -29,6 +31,7 @@ from converter.trust.errors import (
     KeyExists,
     KeyMissing,
     KeyUnknown,
+    NothingDue,
     WeakPassphrase,
     WrongPassphrase,
 )
@@ -38,7 +41,7 @@ from converter.trust.names import names_of
 from converter.trust.public import NamedKey, keep, public_file, read_named
 from fleet.trust.errors import TrustRefused, VersionConflict
 from fleet.trust.repository import Repository
-from tests.converter.trust.holders import BEN, ben, coordinator, folder_of, key_of, never
+from tests.converter.trust.holders import BEN, ben, carry, coordinator, folder_of, key_of, never
 from tests.trust.ceremony import DAY_MS, PASSPHRASE, START_MS, World
 
 
@@ -78,8 +81,6 @@ def test_a_team_signs_with_a_key_that_never_left_its_machine(world: World) -> No
 
     assert not change.done
     assert [(m.role, m.keys) for m in change.missing] == [("plants", ["plants-team"])]
-    from tests.converter.trust.holders import carry
-
     assert carry(world, "ben", BEN).done
     world.import_trust()
     with pytest.raises(KeyMissing, match="plants-team"):
@@ -236,6 +237,76 @@ def test_an_offline_key_does_not_become_an_online_one(world: World) -> None:
 
     with pytest.raises(DuplicateKey):
         rotate_online(world.keys, mixed, coordinator, world.now_ms)
+
+
+def test_the_hub_s_present_keys_are_no_rotation(world: World) -> None:
+    ours = world.repository.hub_public_keys()
+    other = Repository(world.directory / "other" / "tuf")
+    other.create_online_keys()
+    new = other.hub_public_keys()
+
+    with pytest.raises(NothingDue, match="these are the hub's keys already; run `outrider hub new"):
+        rotate_online(world.keys, ours, never, world.now_ms)
+    for kept in ("snapshot", "timestamp", "assignment"):
+        mixed = msgspec.structs.replace(new, **{kept: getattr(ours, kept)})
+        with pytest.raises(NothingDue, match="1 of these"):
+            rotate_online(world.keys, mixed, never, world.now_ms)
+    assert read_trust(world.keys).versions()["root"] == 1
+
+
+# A rotation never leaves a role with fewer keys
+
+
+def keys_of_roles(world: World) -> dict[str, set[str]]:
+    """Role -> ids of its keys."""
+    trust = read_trust(world.keys)
+    families = {name: set(role.keyids) for name, role in delegated(trust.targets).items()}
+    return families | {role: set(each.keyids) for role, each in trust.root.roles.items()}
+
+
+@pytest.mark.parametrize("new", ["root-1", "root-2", "targets-1", "family-digits", "root-ben"])
+@pytest.mark.parametrize("role", ["root", "targets", "digits"])
+def test_no_rotation_lowers_the_number_of_keys_of_a_role(world: World, role: str, new: str) -> None:
+    before = keys_of_roles(world)
+    key_of(world, "ben", BEN)
+    directory = folder_of(world, "ben") if new == "root-ben" else world.keys
+    given = read_named(public_file(directory, new))
+
+    with suppress(KeyExists, DuplicateKey):
+        if role == "root":
+            rotate_root(world.keys, ["root-2"], [given], coordinator, world.now_ms)
+        elif role == "targets":
+            rotate_targets(world.keys, "targets-2", given, coordinator, world.now_ms)
+        else:
+            rotate_family(world.keys, role, given, [], None, coordinator, world.now_ms)
+            assert carry(world, "ben", BEN).done
+
+    after = keys_of_roles(world)
+    assert {r: len(ids) for r, ids in after.items()} == {r: len(i) for r, i in before.items()}
+    assert (after == before) == (new != "root-ben")
+
+
+def test_a_key_does_not_take_the_place_of_another_in_its_own_role(world: World) -> None:
+    root, targets, family = (
+        read_named(public_file(world.keys, name))
+        for name in ("root-1", "targets-1", "family-digits")
+    )
+    with pytest.raises(KeyExists, match=r"root-1 \(\w{12}\) is a root key already"):
+        rotate_root(world.keys, ["root-2"], [root], never, world.now_ms)
+    with pytest.raises(KeyExists, match="is a targets key already"):
+        rotate_targets(world.keys, "targets-2", targets, never, world.now_ms)
+    with pytest.raises(KeyExists, match="is a targets key already"):
+        add_targets_key(world.keys, targets, never, world.now_ms)
+    with pytest.raises(KeyExists, match="is the key of family digits already"):
+        rotate_family(world.keys, "digits", family, [], None, never, world.now_ms)
+
+
+def test_one_new_key_does_not_take_two_places(world: World) -> None:
+    new = key_of(world, "ben", BEN)
+
+    with pytest.raises(KeyExists, match="root-ben"):
+        rotate_root(world.keys, ["root-2", "root-3"], [new, new], never, world.now_ms)
+    assert not public_file(world.keys, "root-ben").exists()
 
 
 # Taking back

@@ -158,6 +158,14 @@ def test_a_root_with_fewer_keys_than_it_needs_is_not_signed(world: World) -> Non
         sign_request(asked(world, "root", fewer_root_keys), world.keys, never)
 
 
+def test_a_root_with_fewer_keys_than_before_is_not_signed(world: World) -> None:
+    def one_less(root: Any) -> None:
+        root.roles["root"].keyids = root.roles["root"].keyids[:2]
+
+    with pytest.raises(RequestRefused, match="2 keys instead of 3"):
+        sign_request(asked(world, "root", one_less), world.keys, never)
+
+
 def test_a_version_that_skips_one_is_not_signed(world: World) -> None:
     with pytest.raises((RequestOutdated, RequestRefused)):
         sign_request(asked(world, "root", bump), world.keys, never)
