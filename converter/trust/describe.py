@@ -67,6 +67,11 @@ def _targets(before: Targets, after: Targets, names: Mapping[str, str]) -> Itera
 
 def _roots(before: Targets, after: Targets) -> Iterator[str]:
     old, new = named_roots(before), named_roots(after)
+    if new and not old:
+        yield (
+            "warning: no policy/ca names the root that devices trust now, so nothing is compared:"
+            " it must be among these, or the hub refuses them"
+        )
     for digest in old.keys() - new.keys():
         yield f"devices no longer trust the root {old[digest]} (SHA-256 {digest})"
     for digest in new.keys() - old.keys():

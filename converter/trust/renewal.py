@@ -36,6 +36,13 @@ def due_now(directory: Path, now_ms: int) -> list[str]:
         return due(folder.read_trust(directory), now_ms)
 
 
+def next_due_ms(directory: Path) -> int:
+    """When the first role will be due, in UTC milliseconds."""
+    with folder.exclusive(directory):
+        ends = expiries(folder.read_trust(directory))
+    return min(end_ms - warn_before_ms(role) for role, end_ms in ends.items())
+
+
 def expiries(trust: SignedTrust) -> dict[str, int]:
     """Role -> expiry in UTC milliseconds."""
     signed = {ROOT: trust.root, TARGETS: trust.targets, **trust.families}

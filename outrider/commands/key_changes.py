@@ -19,6 +19,7 @@ from outrider.commands.key_files import (
 )
 from outrider.commands.options import Config, Json, PassphraseFile
 from outrider.errors import CommandFailed
+from outrider.terminal import print_json, say, when
 
 if TYPE_CHECKING:
     from converter.trust.public import NamedKey
@@ -149,6 +150,8 @@ def renew(
 ) -> None:
     """Sign roles for another term, and raise families' floors.
 
+    With nothing named and nothing due it says until when, and ends well: it may run every day.
+
     \b
     Example:
         outrider keys renew keys
@@ -156,12 +159,15 @@ def renew(
         outrider keys renew keys --min-counter digits=3
     """
     require("converter", "tuf", "securesystemslib")
-    from converter.trust.renewal import due_now
+    from converter.trust.renewal import due_now, next_due_ms
     from converter.trust.renewal import renew as sign_again
 
     floors = dict(_floor(text) for text in min_counter or [])
     at_ms = now_ms()
     chosen = list(roles or []) or ([] if floors else due_now(directory, at_ms))
+    if not chosen and not floors:
+        _nothing_due(next_due_ms(directory), json)
+        return
     families = {*chosen, *floors} - {"root", "targets"}
     known = {family: base for family in families if (base := published(family, config))}
     passphrase = asked_once(passphrase_file, directory, new=False)
@@ -240,6 +246,13 @@ def _check_options(
         raise CommandFailed("--withdraw is for a family's releases")
     if role != "root" and max(len(old or []), len(public or [])) > 1:
         raise CommandFailed("one key at a time, but for root")
+
+
+def _nothing_due(until_ms: int, json: bool) -> None:
+    if json:
+        print_json({"done": False, "changes": [], "nothing_due_before_ms": until_ms})
+        return
+    say(f"nothing is due before {when(until_ms)}; name roles to renew them all the same")
 
 
 def _at_most_one(public: list[Path] | None) -> Path | None:

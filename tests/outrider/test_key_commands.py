@@ -159,6 +159,19 @@ def test_a_floor_is_raised(world: World, capsys: pytest.CaptureFixture[str]) -> 
     assert "below counter 1" in capsys.readouterr().out
 
 
+def test_a_daily_renewal_ends_well_when_nothing_is_due(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outrider.commands.key_changes.now_ms", lambda: world.now_ms)
+    before = (world.keys / "trust.json").read_bytes()
+
+    assert main(["keys", "renew", "keys"]) == 0
+    assert "nothing is due before 2" in capsys.readouterr().out
+    assert main(["keys", "renew", "keys", "--json"]) == 0
+    assert printed(capsys)["nothing_due_before_ms"] == world.now_ms + 69 * 86_400_000
+    assert (world.keys / "trust.json").read_bytes() == before
+
+
 def test_a_hub_gets_new_keys_by_three_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,7 +210,6 @@ def test_a_hub_gets_new_keys_by_three_commands(
         (["add", "keys", "plants", "--public", "a", "--public", "b"], "one key at a time"),
         (["add", "keys", "root"], "a name that TUF"),
         (["add", "nowhere", "plants"], "outrider keys init"),
-        (["renew", "keys"], "name the roles"),
         (["renew", "keys", "--min-counter", "digits=9"], "counter 9"),
         (["revoke", "keys", "root-1"], "outrider keys rotate"),
         (["sign-request", "ours", "--keys", "keys"], "not a signing request"),

@@ -73,6 +73,13 @@ def test_all_roots_at_once_are_not_replaced(world: World, old: Authority, new: A
     assert in_force(world) == [old.pem]
 
 
+def test_a_first_list_warns_that_nothing_is_compared(
+    world: World, old: Authority, new: Authority
+) -> None:
+    assert any("warning: no policy/ca names the root" in line for line in trust(world, new))
+    assert not any("warning" in line for line in trust(world, old, new))
+
+
 def test_the_same_roots_again_are_nothing_to_sign(
     world: World, old: Authority, new: Authority
 ) -> None:
