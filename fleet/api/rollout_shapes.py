@@ -246,3 +246,11 @@ def _device(progress: Progress) -> dict[str, Any]:
         "previous_target": previous.target if previous else None,
         "previous_digest": previous.digest if previous else None,
     }
+
+
+def waiting(row: RolloutDevice, needed: int) -> dict[str, Any]:
+    """What a device under way waits for: what it says, or inferences once it serves."""
+    if row.status == DeviceStatus.SERVING.value:
+        said = f"{row.good_inferences} of {needed} good inferences so far"
+        return {"device": row.device, "cause": "inferences", "detail": said}
+    return {"device": row.device, "cause": row.cause, "detail": row.detail}

@@ -18,7 +18,8 @@ from fleet.api.paging import AfterId, AfterName, Limit, Name, page
 from fleet.ports import HubServices
 from fleet.rollouts import control
 from fleet.rollouts.effects import Effects
-from fleet.rollouts.loading import find_rollout, rows_of
+from fleet.rollouts.loading import find_rollout, rows_of, spec_of
+from fleet.rollouts.progress import needed_inferences
 from fleet.rollouts.rollback import roll_back
 from fleet.rollouts.starting import plan_start, start
 from fleet.rollouts.views import DeviceStatus, Kind
@@ -91,20 +92,24 @@ def why(
         )
         found = page(list(session.scalars(wanted)), limit, lambda d: d.id, shapes.decision)
         head = {"id": row.id, "target": row.target, "status": row.status, "reason": row.reason}
-        return {"rollout": head | {"waiting": _waiting(session, rollout)}, **found}
+        return {"rollout": head | {"waiting": _waiting(session, row)}, **found}
 
 
-def _waiting(session: Session, rollout: str) -> list[dict[str, Any]]:
-    """Devices whose fetch is not getting on, and why; a few of them."""
+def _waiting(session: Session, rollout: Rollout) -> list[dict[str, Any]]:
+    """Devices whose fetch is not getting on, and those that lack inferences; a few of them."""
+    needed = needed_inferences(spec_of(rollout))
+    stuck = RolloutDevice.cause.is_not(None)
+    stuck &= RolloutDevice.status == DeviceStatus.ASSIGNED.value
+    idle = RolloutDevice.good_inferences < needed
+    idle &= RolloutDevice.status == DeviceStatus.SERVING.value
     wanted = (
-        select(RolloutDevice.device, RolloutDevice.cause, RolloutDevice.detail)
-        .where(RolloutDevice.rollout == rollout, RolloutDevice.outcome.is_(None))
-        .where(RolloutDevice.status == DeviceStatus.ASSIGNED.value)
-        .where(RolloutDevice.cause.is_not(None))
+        select(RolloutDevice)
+        .where(RolloutDevice.rollout == rollout.id, RolloutDevice.outcome.is_(None))
+        .where(stuck | idle)
         .order_by(RolloutDevice.position)
         .limit(MAX_WAITING)
     )
-    return [dict(row._mapping) for row in session.execute(wanted)]
+    return [shapes.waiting(row, needed) for row in session.scalars(wanted)]
 
 
 @router.post("/rollouts/{rollout}/pause")

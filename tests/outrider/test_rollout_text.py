@@ -67,4 +67,8 @@ def test_why_ends_with_who_waits_and_for_what() -> None:
     assert list(why_lines(head | {"waiting": waiting}, []))[-1] == (
         "now  cam-1 waits, metered: it would cost 9 bytes"
     )
+    serving = [{"device": "cam-2", "cause": "inferences", "detail": "3 of 200 good ones"}]
+    assert list(why_lines(head | {"waiting": serving}, []))[-1] == (
+        "now  cam-2 waits, inferences: 3 of 200 good ones"
+    )
     assert len(list(why_lines(head, []))) == 1  # as an older hub tells it

@@ -327,6 +327,24 @@ def test_a_metered_budget_reaches_the_devices_and_why_names_who_waits(
     assert client.get("rollouts/r1/why").json()["rollout"]["waiting"] == []
 
 
+def test_why_says_how_many_inferences_a_device_on_probation_lacks(
+    client: TestClient, stored: StoredFleet
+) -> None:
+    assert client.post("rollouts", json=BODY).json()["id"] == "r2"
+    stored.step()
+    with stored.hub.storage.session() as session:
+        given = session.scalars(select(AssignedFamily).where(AssignedFamily.rollout == "r2")).one()
+        row = session.get_one(RolloutDevice, ("r2", given.device))
+        row.status, row.good_inferences, row.cause, row.detail = "serving", 3, None, ""
+    told = [
+        {"device": row.device, "cause": "inferences", "detail": "3 of 100 good inferences so far"}
+    ]
+    assert client.get("rollouts/r2/why").json()["rollout"]["waiting"] == told
+    with stored.hub.storage.session() as session:
+        session.get_one(RolloutDevice, ("r2", row.device)).good_inferences = 100
+    assert client.get("rollouts/r2/why").json()["rollout"]["waiting"] == []
+
+
 @pytest.mark.parametrize("most", [-1, 1 << 41, "20MB"])
 def test_a_budget_that_is_none_is_refused(client: TestClient, most: object) -> None:
     assert client.post("rollouts", json=BODY | {"metered_bytes": most}).status_code == 422
