@@ -72,9 +72,16 @@ class Retention:
         self._wait = wait
 
     def step(self) -> None:
-        """One piece of each table, then a pause: short while there is more to delete."""
+        """One piece of each table, then a pause: short while there is more to delete. When there is
+        none, what was deleted leaves the disk, too."""
         more = [self._prune(keep) for keep in KEPT]
-        self._wait(AGAIN_S if any(more) else EVERY_S)
+        if any(more):
+            self._wait(AGAIN_S)
+            return
+        # A secret that was spent stands in SQLite's log and file until the one is folded into the
+        # other. Whoever is busy just now is not kept waiting: the next round will do.
+        self._storage.fold()
+        self._wait(EVERY_S)
 
     def _prune(self, keep: Keep) -> bool:
         """Whether something was deleted. Looks without the write lock: mostly nothing is due."""

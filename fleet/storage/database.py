@@ -55,6 +55,26 @@ class Storage:
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
+    def fold(self) -> bool:
+        """Fold SQLite's log into the file and empty it, so that what was overwritten is gone from
+        both. Waits for nobody; False when somebody reads or writes just now."""
+        if self.engine.dialect.name != "sqlite":
+            return True
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout=0")
+            try:
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError:  # somebody is at the log: the next time will do
+                return False
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={int(WRITE_WAIT_S * 1_000)}")
+                cursor.close()
+            return not busy
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Give the connections back; SQLite then folds its log into the file."""
         self.engine.dispose()
@@ -77,7 +97,8 @@ def open_storage(url: str) -> Storage:
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # What is deleted is overwritten, whatever SQLite was built with: a secret must not outlive it.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -17,6 +17,7 @@ from fleet.enrolment import LIFETIME_MS, prove
 from fleet.errors import EnrolmentRefused
 from fleet.issuing import public_key_pem
 from fleet.ports import HubServices
+from fleet.retention import Retention
 from fleet.storage.schema import Certificate, Device, Enrolment
 from tests.fleet.harness import (
     HubDirectory,
@@ -100,6 +101,24 @@ def test_the_certificate_is_recorded_and_the_secret_is_forgotten(
         assert rows[0].serial == f"{leaf(pem).serial_number:x}"
         assert session.get_one(Enrolment, "cam-1").secret is None
         assert session.get_one(Device, "cam-1").status == "enrolled"
+
+
+def test_a_spent_secret_leaves_the_disk_with_the_next_round_of_retention(
+    hub: HubServices, file: EnrolmentFile, key: ec.EllipticCurvePrivateKey
+) -> None:
+    def on_disk() -> bool:
+        files = hub.directory.glob("hub.sqlite*")
+        return any(file.secret.encode() in each.read_bytes() for each in files)
+
+    hub.storage.fold()
+    assert on_disk()
+    request = enrolment_request(file, key)
+    reply = answer(hub, request)
+
+    Retention(hub.storage, hub.clock, lambda _: None).step()
+
+    assert not on_disk()
+    assert answer(hub, request) == reply  # as after a reply that was lost
 
 
 def test_an_exact_retry_gets_the_same_certificate(

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy import MetaData, create_engine, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
@@ -26,6 +26,15 @@ from fleet.storage.schema import AssignedFamily, Certificate, Device, Table, Tok
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'hub.sqlite'}"
+
+
+SECRET = "5ec2e7" * 8
+
+
+def on_disk(storage: Storage) -> bool:
+    """Whether the secret stands anywhere in the database's files."""
+    path = Path(str(storage.engine.url.database))
+    return any(SECRET.encode() in each.read_bytes() for each in path.parent.glob(f"{path.name}*"))
 
 
 @pytest.fixture
@@ -194,3 +203,27 @@ def test_a_session_inside_a_session_is_reported_and_not_waited_for_without_end(
 
     with storage.session(), pytest.raises(StorageBusy), storage.session():
         pass
+
+
+def test_what_is_forgotten_is_on_the_disk_no_more_once_the_log_is_folded(storage: Storage) -> None:
+    with storage.session() as session:
+        session.add(device(SECRET))
+    assert storage.fold()
+    assert on_disk(storage)
+    with storage.session() as session:
+        session.delete(session.get_one(Device, SECRET))
+    assert on_disk(storage)
+    assert storage.fold()
+    assert not on_disk(storage)
+
+
+def test_folding_waits_for_nobody_and_leaves_everybody_patient(storage: Storage) -> None:
+    with storage.reading() as reader, storage.session() as writer:
+        assert list(reader.scalars(select(Device))) == []
+        writer.add(device("cam-1"))
+        writer.flush()
+        assert not storage.fold()
+    assert storage.fold()
+    with storage.reading() as session:
+        assert session.scalar(text("PRAGMA busy_timeout")) == database.WRITE_WAIT_S * 1_000
+        assert session.get(Device, "cam-1") is not None
