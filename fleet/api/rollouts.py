@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Path, Response
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from contract.deployments import Outcome
@@ -98,10 +98,12 @@ def why(
 def _waiting(session: Session, rollout: Rollout) -> list[dict[str, Any]]:
     """Devices whose fetch is not getting on, and those that lack inferences; a few of them."""
     needed = needed_inferences(spec_of(rollout))
-    stuck = RolloutDevice.cause.is_not(None)
-    stuck &= RolloutDevice.status == DeviceStatus.ASSIGNED.value
-    idle = RolloutDevice.good_inferences < needed
-    idle &= RolloutDevice.status == DeviceStatus.SERVING.value
+    stuck = and_(
+        RolloutDevice.status == DeviceStatus.ASSIGNED.value, RolloutDevice.cause.is_not(None)
+    )
+    idle = and_(
+        RolloutDevice.status == DeviceStatus.SERVING.value, RolloutDevice.good_inferences < needed
+    )
     wanted = (
         select(RolloutDevice)
         .where(RolloutDevice.rollout == rollout.id, RolloutDevice.outcome.is_(None))
