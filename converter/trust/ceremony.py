@@ -27,7 +27,7 @@ from converter.trust.errors import (
     RequestOutdated,
 )
 from converter.trust.keyfiles import write_durably
-from converter.trust.names import names_of
+from converter.trust.names import names_of, short_ids
 from converter.trust.request import (
     MAX_REQUEST_BYTES,
     Request,
@@ -68,6 +68,8 @@ class ChangeSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What was signed here before and gives way, one line each."""
     yours: list[str] = []
     """Keys here that could sign it."""
+    ids: dict[str, str] = {}
+    """Name -> how the key's id begins. A name is this folder's own; the id is the same for all."""
 
 
 def carry_out(
@@ -142,6 +144,7 @@ def look_at_request(file: Path, directory: Path) -> ChangeSummary:
         done=False,
         replaces=rivals,
         yours=[] if before else able_to_sign(directory, request),
+        ids=short_ids(names),
     )
 
 
@@ -239,6 +242,7 @@ def _conclude(
         done=done,
         trust_file=folder.export(directory) if done else None,
         replaces=list(replaces),
+        ids=short_ids(names_of(directory, request.base)),
     )
 
 

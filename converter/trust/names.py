@@ -6,7 +6,7 @@ were kept is named by the order in which the first ceremony made its keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from contract.trust import ROOT, TARGETS
@@ -26,13 +26,21 @@ def names_of(directory: Path, trust: SignedTrust) -> dict[str, str]:
     return names
 
 
+def short_ids(names: Mapping[str, str]) -> dict[str, str]:
+    """Name -> the first twelve characters of its key's id, by which holders know it is one key."""
+    return {name: keyid[:12] for keyid, name in names.items()}
+
+
 def key_id_of(directory: Path, trust: SignedTrust, role: str, name: str) -> str:
     """The id of a key of this role, by its name or the start of its id; raises `KeyUnknown`."""
     names = names_of(directory, trust)
     for keyid in trust.root.roles[role].keyids:
         if names.get(keyid) == name or (len(name) >= 8 and keyid.startswith(name)):
             return keyid
-    known = ", ".join(names.get(keyid, keyid[:12]) for keyid in trust.root.roles[role].keyids)
+    known = ", ".join(
+        f"{names[keyid]} ({keyid[:12]})" if keyid in names else keyid[:12]
+        for keyid in trust.root.roles[role].keyids
+    )
     raise KeyUnknown(f"{name} is no {role} key; these are: {known}")
 
 

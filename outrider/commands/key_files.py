@@ -98,11 +98,11 @@ def show_change(
     say(change.purpose)
     for line in change.changes:
         say(f"  {line}")
-    missing = [f"{m.signatures} of {', '.join(m.keys)} on {m.role}" for m in change.missing]
+    missing = [f"{m.signatures} of {_named(change, m.keys)} on {m.role}" for m in change.missing]
     print_fields(
         {
-            "made": ", ".join(change.created),
-            "signed": ", ".join(change.signed),
+            "made": _named(change, change.created),
+            "signed": _named(change, change.signed),
             "missing": "; ".join(missing),
             "trust file": change.trust_file,
             "gives way": "; ".join(change.replaces),
@@ -110,6 +110,11 @@ def show_change(
     )
     for line in _next_steps(change, directory, request):
         note(line)
+
+
+def _named(change: ChangeSummary, keys: list[str]) -> str:
+    """Names with ids, since other holders may call the same key otherwise."""
+    return ", ".join(f"{k} ({change.ids[k]})" if k in change.ids else k for k in keys)
 
 
 def _next_steps(change: ChangeSummary, directory: Path, request: Path | None) -> Iterator[str]:
