@@ -8,7 +8,7 @@ to sign what would weaken a role, and what does not follow from the root that a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from converter.trust import folder
 from converter.trust.agreement import agree, competes, holds, unsettled
 from converter.trust.chain import SignedTrust, trust_of
 from converter.trust.describe import describe
-from converter.trust.drafts import Drafts, check, is_complete, needs
+from converter.trust.drafts import Drafts, check, concerned, is_complete, needs
 from converter.trust.errors import (
     AnotherSigned,
     ChangePending,
@@ -27,7 +27,7 @@ from converter.trust.errors import (
     RequestOutdated,
 )
 from converter.trust.keyfiles import write_durably
-from converter.trust.names import names_of, short_ids
+from converter.trust.names import learn, names_of, names_to_tell, short_ids
 from converter.trust.request import (
     MAX_REQUEST_BYTES,
     Request,
@@ -115,8 +115,9 @@ def sign_request(
         if not found.waits_here:
             require_asked(directory, found.request)
         # The file first: whoever is cut short repeats it, and finds it complete.
-        write_durably(file, encode_request(found.request))
+        write_durably(file, encode_request(_with_names(directory, found.request)))
         folder.prepare(directory)
+        learn(directory, found.request.base, offered.names)
         folder.withdraw(directory, found.replaced)
         folder.install(directory, offered.base.files)
         return _conclude(directory, found.request, offered.base, signed, replaces=found.rivals)
@@ -135,7 +136,7 @@ def look_at_request(file: Path, directory: Path) -> ChangeSummary:
     if not before:
         found = _compare(directory, request)
         request, rivals = found.request, found.rivals
-    names = names_of(directory, request.base)
+    names = names_of(directory, request.base, request.names)
     return ChangeSummary(
         purpose=request.purpose,
         changes=describe(request.base, request.drafts, names),
@@ -154,7 +155,7 @@ def export_request(directory: Path, file: Path) -> ChangeSummary:
         pending = read_pending(directory)
     if pending is None:
         raise NothingPending(f"no change waits for signatures in {directory}")
-    write_durably(file, encode_request(pending))
+    write_durably(file, encode_request(_with_names(directory, pending)))
     return look_at_request(file, directory)
 
 
@@ -207,8 +208,16 @@ def _compare(directory: Path, offered: Request) -> _Compared:
     same = pending is not None and join(offered.drafts, pending.drafts)
     if pending is not None and (number := competes(pending.drafts, offered.drafts)):
         rivals.append(f"this folder signed another {number} ({pending.purpose}), not complete yet")
-    request = Request(offered.purpose, agreement.base, offered.drafts)
+    request = replace(offered, base=agreement.base)
     return _Compared(request, agreement.replaced, rivals, same)
+
+
+def _with_names(directory: Path, request: Request) -> Request:
+    """With what this folder calls the keys, ahead of what those before it said."""
+    ours = names_to_tell(directory, concerned(request.base, request.drafts))
+    known = {key.keyid for key in ours}
+    theirs = tuple(key for key in request.names if key.keyid not in known)
+    return replace(request, names=ours + theirs)
 
 
 def _conclude(

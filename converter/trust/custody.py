@@ -28,8 +28,9 @@ from converter.trust.drafts import check, delegated, roots_of
 from converter.trust.errors import KeyExists, KeyUnknown, NothingDue, RootsRefused, WrongPassphrase
 from converter.trust.keyfiles import check_passphrase, load_key
 from converter.trust.metadata import public_key
+from converter.trust.named import NamedKey
 from converter.trust.names import key_id_of, names_of, next_name
-from converter.trust.public import NamedKey, keep, known_keys, make_named
+from converter.trust.public import keep, known_keys, make_named
 from converter.trust.published import adopt
 from converter.trust.request import Request
 from converter.trust.signers import Passphrase

@@ -99,6 +99,13 @@ def is_complete(base: SignedTrust, drafts: Drafts) -> bool:
     return not any(need.missing for need in needs(base, drafts))
 
 
+def concerned(base: SignedTrust, drafts: Drafts) -> set[str]:
+    """Ids of the offline keys that a change is about: those that sign it, and those of root."""
+    roots = [base.root, *([drafts.root.signed] if drafts.root else [])]
+    asked = {k for need in needs(base, drafts) for k in need.signed.keys() | need.unsigned.keys()}
+    return asked.union(*(root.roles[role].keyids for root in roots for role in (ROOT, TARGETS)))
+
+
 def may_sign(base: SignedTrust, drafts: Drafts) -> set[str]:
     """Ids of the keys whose signature still counts."""
     return {keyid for need in needs(base, drafts) if need.missing for keyid in need.unsigned}

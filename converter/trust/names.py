@@ -6,7 +6,7 @@ were kept is named by the order in which the first ceremony made its keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from contract.trust import ROOT, TARGETS
@@ -14,16 +14,37 @@ from converter.trust import folder
 from converter.trust.chain import SignedTrust
 from converter.trust.drafts import delegated
 from converter.trust.errors import KeyUnknown
-from converter.trust.public import known_keys
+from converter.trust.named import NamedKey
+from converter.trust.public import keep, known_keys
 
 
-def names_of(directory: Path, trust: SignedTrust) -> dict[str, str]:
-    """Key id -> name, of every offline key that is known here."""
+def names_of(
+    directory: Path, trust: SignedTrust, offered: Iterable[NamedKey] = ()
+) -> dict[str, str]:
+    """Key id -> name, of every offline key that is known here. `offered`: what others call keys
+    that have no name here yet."""
     names = {keyid: key.name for keyid, key in known_keys(directory).items()}
+    for key in offered:
+        if _is_new(directory, trust, key, names):
+            names[key.keyid] = key.name
     for name, keyid in _by_order(trust):
         if keyid not in names and name not in names.values():
             names[keyid] = name
     return names
+
+
+def learn(directory: Path, trust: SignedTrust, offered: Iterable[NamedKey]) -> None:
+    """Remember what others call their keys; a name that is taken here stays as it is."""
+    for key in offered:
+        names = {keyid: known.name for keyid, known in known_keys(directory).items()}
+        if _is_new(directory, trust, key, names):
+            keep(directory, key)
+
+
+def names_to_tell(directory: Path, keyids: Collection[str]) -> tuple[NamedKey, ...]:
+    """What this folder calls these keys, for the next holder."""
+    known = known_keys(directory)
+    return tuple(known[keyid] for keyid in sorted(known.keys() & set(keyids)))
 
 
 def short_ids(names: Mapping[str, str]) -> dict[str, str]:
@@ -59,6 +80,16 @@ def next_name(directory: Path, trust: SignedTrust, stem: str) -> str:
     ):
         number += 1
     return name
+
+
+def _is_new(directory: Path, trust: SignedTrust, key: NamedKey, names: Mapping[str, str]) -> bool:
+    """Whether the label may be taken: it can be printed, and neither moves a name that is known
+    here nor the private key of an old folder, which is found by its place in the order."""
+    if key.keyid in names or key.name in names.values() or not key.holder.isprintable():
+        return False
+    ordered = {keyid: name for name, keyid in _by_order(trust)}
+    taken = (key.name, ordered.get(key.keyid, key.name))
+    return not any(folder.private_key(directory, name).exists() for name in taken)
 
 
 def _by_order(trust: SignedTrust) -> Iterator[tuple[str, str]]:

@@ -8,39 +8,17 @@ may sign what is in signed metadata alone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from msgspec import Meta
 from securesystemslib.signer import CryptoSigner
 
-from contract.ids import Id
-from contract.targets import TARGET_SCHEMA, PublicKeyHex
+from contract.targets import TARGET_SCHEMA
 from converter.trust import folder
 from converter.trust.errors import KeyDamaged, KeyExists
 from converter.trust.keyfiles import load_key, make_key, write_durably
-from converter.trust.metadata import public_key
+from converter.trust.named import NamedKey, require_vouched, statement
 
 MAX_PUBLIC_BYTES = 4_096
-_CONTEXT = b"outrider public key\n"
-
-
-class NamedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """One public key, its name, and who says to hold it."""
-
-    schema: int = TARGET_SCHEMA
-    name: Id
-    holder: Annotated[str, Meta(max_length=120)] = ""
-    public: PublicKeyHex
-    proof: Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
-    """A signature over the rest, by the key itself."""
-
-    @property
-    def keyid(self) -> str:
-        """As signed metadata names it."""
-        return public_key(self.public).keyid
 
 
 def make_named(directory: Path, name: str, passphrase: bytes, holder: str = "") -> CryptoSigner:
@@ -84,20 +62,13 @@ def read_named(path: Path) -> NamedKey:
         key = msgspec.json.decode(data, type=NamedKey)
         if key.schema != TARGET_SCHEMA:
             raise ValueError(f"schema {key.schema}; this program reads {TARGET_SCHEMA}")
-        raw = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public))
-        raw.verify(bytes.fromhex(key.proof), _statement(key.name, key.holder, key.public))
+        require_vouched(key, path.name)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise KeyDamaged(f"{path.name}: not a public key file ({str(error)[:200]})") from error
-    except InvalidSignature as error:
-        raise KeyDamaged(f"{path.name}: altered since it was made; fetch it again") from error
     return key
 
 
 def _describe(signer: CryptoSigner, name: str, holder: str) -> NamedKey:
     public = str(signer.public_key.keyval["public"])
-    proof = signer.sign(_statement(name, holder, public)).signature
+    proof = signer.sign(statement(name, holder, public)).signature
     return NamedKey(name=name, holder=holder, public=public, proof=proof)
-
-
-def _statement(name: str, holder: str, public: str) -> bytes:
-    return _CONTEXT + msgspec.json.encode([name, holder, public])

@@ -20,11 +20,13 @@ from contract.errors import MalformedTrust
 from contract.trust import MAX_TRUST_FILES, ROOT, TARGETS, check_metadata_file
 from converter.trust.chain import SignedTrust, trust_of
 from converter.trust.drafts import Drafts
-from converter.trust.errors import MetadataDamaged, RequestRefused
+from converter.trust.errors import KeyDamaged, MetadataDamaged, RequestRefused
 from converter.trust.metadata import parse
+from converter.trust.named import NamedKey, require_vouched
 
 SCHEMA = 1
 MAX_REQUEST_BYTES = 32 * 1_048_576
+MAX_NAMES = 64
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Request:
     purpose: str
     base: SignedTrust
     drafts: Drafts
+    names: tuple[NamedKey, ...] = ()
+    """What the holders before call their keys: labels that each key vouches for, and no more."""
 
 
 class _RequestFile(msgspec.Struct, frozen=True):
@@ -41,12 +45,16 @@ class _RequestFile(msgspec.Struct, frozen=True):
     base: Annotated[dict[str, str], Meta(min_length=1, max_length=MAX_TRUST_FILES)]
     drafts: Annotated[dict[str, str], Meta(min_length=1, max_length=MAX_TRUST_FILES)]
     schema: int = SCHEMA
+    names: Annotated[list[NamedKey], Meta(max_length=MAX_NAMES)] = []
 
 
 def encode_request(request: Request) -> bytes:
     """Readable JSON around base64."""
     file = _RequestFile(
-        request.purpose, _encoded(request.base.files), _encoded(request.drafts.files())
+        request.purpose,
+        _encoded(request.base.files),
+        _encoded(request.drafts.files()),
+        names=list(request.names[:MAX_NAMES]),
     )
     return msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n"
 
@@ -61,11 +69,13 @@ def decode_request(data: bytes) -> Request:
             raise RequestRefused(f"a request of schema {file.schema}; this program reads {SCHEMA}")
         base = trust_of(_decoded(file.base))
         drafts = _drafts(_decoded(file.drafts))
+        for key in file.names:
+            require_vouched(key)
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError) as error:
         raise RequestRefused(f"not a signing request: {str(error)[:200]}") from error
-    except (MalformedTrust, MetadataDamaged) as error:
+    except (MalformedTrust, MetadataDamaged, KeyDamaged) as error:
         raise RequestRefused(f"the request does not verify: {error}") from error
-    return Request(file.purpose, base, drafts)
+    return Request(file.purpose, base, drafts, tuple(file.names))
 
 
 def join(drafts: Drafts, other: Drafts) -> bool:

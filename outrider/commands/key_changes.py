@@ -22,7 +22,7 @@ from outrider.errors import CommandFailed
 from outrider.terminal import print_json, say, when
 
 if TYPE_CHECKING:
-    from converter.trust.public import NamedKey
+    from converter.trust.named import NamedKey
 
 Directory: TypeAlias = Annotated[
     Path, typer.Argument(metavar="DIR", help="Where the keys are kept.")

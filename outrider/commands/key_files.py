@@ -19,7 +19,7 @@ from outrider.terminal import note, print_fields, print_json, say
 if TYPE_CHECKING:
     from contract.trust import HubPublicKeys
     from converter.trust.ceremony import ChangeSummary
-    from converter.trust.public import NamedKey
+    from converter.trust.named import NamedKey
 
 MAX_PUBLIC_KEYS_BYTES = 65_536
 MAX_ROOT_FILE_BYTES = 16_384

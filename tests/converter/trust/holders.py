@@ -8,7 +8,7 @@ from pathlib import Path
 from converter.trust.ceremony import ChangeSummary, export_request, sign_request
 from converter.trust.custody import make_key, rotate_root
 from converter.trust.folder import private_key
-from converter.trust.public import NamedKey
+from converter.trust.named import NamedKey
 from tests.trust.ceremony import PASSPHRASE, World
 
 BEN = b"ben's own horse"

@@ -37,8 +37,9 @@ from converter.trust.errors import (
 )
 from converter.trust.folder import private_key, read_trust
 from converter.trust.keyfiles import load_key
+from converter.trust.named import NamedKey
 from converter.trust.names import names_of
-from converter.trust.public import NamedKey, keep, public_file, read_named
+from converter.trust.public import keep, public_file, read_named
 from fleet.trust.errors import TrustRefused, VersionConflict
 from fleet.trust.repository import Repository
 from tests.converter.trust.holders import BEN, ben, carry, coordinator, folder_of, key_of, never
