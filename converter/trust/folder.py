@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from contract.errors import MalformedTrust
+from contract.ids import digest_of
 from contract.trust import (
     ROOT,
     decode_trust,
@@ -143,7 +144,9 @@ def _finish_withdrawing(directory: Path) -> None:
     for name in _names(path):
         source = directory / "metadata" / name
         if source.exists():
-            write_durably(private_folder(directory / "replaced") / name, source.read_bytes())
+            data = source.read_bytes()
+            kept = private_folder(directory / "replaced") / f"{digest_of(data)[:12]}.{name}"
+            write_durably(kept, data)
             source.unlink()
     path.unlink(missing_ok=True)
 

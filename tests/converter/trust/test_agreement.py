@@ -100,12 +100,16 @@ def test_nothing_gives_way_under_a_wrong_passphrase(world: World, dropped: Path)
     assert read_trust(folder_of(world, "ben")).files == theirs
 
 
-def test_what_gave_way_is_kept_beside(world: World, dropped: Path) -> None:
+def test_what_gave_way_is_kept_beside_however_often(world: World, dropped: Path) -> None:
     ben_s = folder_of(world, "ben")
-    first = read_trust(ben_s).files["3.root.json"]
+    signed = [read_trust(ben_s).files["3.root.json"]]
     sign_request(dropped, ben_s, ben, replace_unpublished=True)
+    signed.append(read_trust(ben_s).files["3.root.json"])
+    discard(world.keys)
+    sign_request(another(world), ben_s, ben, replace_unpublished=True)
 
-    assert (ben_s / "replaced" / "3.root.json").read_bytes() == first
+    kept = [path.read_bytes() for path in (ben_s / "replaced").glob("*.3.root.json")]
+    assert sorted(kept) == sorted(signed)
 
 
 def test_a_root_that_others_published_instead_is_followed(world: World, dropped: Path) -> None:
