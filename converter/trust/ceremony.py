@@ -143,6 +143,7 @@ def look_at_request(file: Path, directory: Path) -> ChangeSummary:
         signed=[],
         missing=_missing(request.base, request.drafts, names),
         done=False,
+        before=before,
         replaces=rivals,
         yours=[] if before else able_to_sign(directory, request),
         ids=short_ids(names),

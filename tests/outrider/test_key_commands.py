@@ -77,6 +77,8 @@ def test_a_dropped_change_locks_no_holder_out(
     capsys.readouterr()
     run(*sign, who="bens")
     assert "has signed this already; it is complete" in capsys.readouterr().err
+    assert main(["keys", *sign, "--show"]) == 0
+    assert "has signed this already; it is complete" in capsys.readouterr().err
     assert main(["keys", "export-request", "keys", "--discard"]) == 0
     run("add", "keys", "targets")
     assert main(["keys", "export-request", "keys", "request.json"]) == 0
