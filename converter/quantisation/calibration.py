@@ -99,19 +99,22 @@ def observe(
     peaked: Sequence[str] = (),
     *,
     counted: bool = True,
+    fit_only: bool = False,
 ) -> tuple[Watched, Watched]:
     """The distributions over the samples to fit on, and over those held back.
 
     `batch` is 1 where the model takes one sample a call, else -1; `told` hears shares in 0..1;
     `peaked` tensors have their channels on axis 1, whose peaks are kept too. Unless `counted`,
-    only minimum and maximum are kept, which takes a third of the time.
+    only minimum and maximum are kept, which takes a third of the time. With `fit_only` those held
+    back are not looked at, and their distributions are empty.
     Raises `ModelFailed`, and `InvalidOutput` that names the tensor with NaN or Inf.
     """
     source = shared_ranges(model)
     names = [name for name in activations(model) if name not in source]
     probe = Probe(model, list(dict.fromkeys([*names, *peaked])))
     done, parts = 0, []
-    for places in split(len(samples)):
+    fit, held = split(len(samples))
+    for places in (fit, held[:0] if fit_only else held):
         histograms = {name: Histogram(counted=counted) for name in names}
         peaks: dict[str, NDArray[np.float64]] = {}
         for inputs in batches(samples, places, probe, batch):

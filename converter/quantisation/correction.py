@@ -8,6 +8,9 @@ comes before it only, so retraining the last layer leaves the others where they 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -19,23 +22,35 @@ from converter.quantisation.graph import Wiring, attribute, wire
 from converter.samples import Samples
 
 LAYERS = frozenset({"Conv", "Gemm"})
-MAX_SAMPLES = 256
-"""A mean needs no more."""
 _ERROR = "/rounding"
 
 
-def correct_biases(
-    model: onnx.ModelProto, samples: Samples, places: NDArray[np.int64], batch: int
-) -> onnx.ModelProto:
-    """A copy whose biases make up for int8 weights, by the samples at `places`."""
+@dataclass(frozen=True)
+class Errors:
+    """What rounding does to layers' answers over `count` samples.
+
+    `sums`: by a layer's answer float64 [channels], the mean of each sample's error, summed.
+    """
+
+    sums: Mapping[str, NDArray[np.float64]]
+    count: int
+
+    def merged(self, other: Errors) -> Errors:
+        """Over both sets of samples together."""
+        sums = {name: total + other.sums.get(name, 0.0) for name, total in self.sums.items()}
+        return Errors(sums, self.count + other.count)
+
+
+def correct_biases(model: onnx.ModelProto, errors: Errors) -> onnx.ModelProto:
+    """A copy whose biases make up for int8 weights, by their `rounding_errors`."""
     corrected = onnx.ModelProto()
     corrected.CopyFrom(model)
-    shifts = _mean_errors(model, samples, places[:MAX_SAMPLES], batch)
     wiring = wire(corrected.graph)
     shared = _shared_biases(corrected.graph)
     for node in corrected.graph.node:
-        if node.output[0] in shifts and not shared & set(node.input[2:]):
-            _shift_bias(corrected.graph, node, shifts[node.output[0]], wiring)
+        total = errors.sums.get(node.output[0])
+        if total is not None and not shared & set(node.input[2:]):
+            _shift_bias(corrected.graph, node, total / errors.count, wiring)
     return corrected
 
 
@@ -47,22 +62,21 @@ def rounding_error(weights: NDArray[np.float32], axis: int) -> NDArray[np.float3
     return np.asarray(steps * scale - weights, dtype=np.float32)
 
 
-def _mean_errors(
+def rounding_errors(
     model: onnx.ModelProto, samples: Samples, places: NDArray[np.int64], batch: int
-) -> dict[str, NDArray[np.float64]]:
-    """By a layer's answer: the mean error of each channel that its weights' rounding makes."""
+) -> Errors:
+    """Of each layer, on the samples at `places`; `batch` is 1 or any number, which is -1."""
     doubled, errors = _with_error_layers(model)
-    if not errors:
-        return {}
     probe = Probe(doubled, [f"{name}{_ERROR}" for name in errors])
     sums: dict[str, NDArray[np.float64]] = {}
-    for inputs in batches(samples, places, probe, batch):
+    for inputs in batches(samples, places, probe, batch) if errors else ():
         count = len(next(iter(inputs.values())))
         for name, values in probe.values(inputs).items():
             others = tuple(i for i in range(values.ndim) if i != 1)
             mean = count * values.mean(axis=others, dtype=np.float64)
-            sums[name] = sums.get(name, 0.0) + mean
-    return {name: sums[f"{name}{_ERROR}"] / len(places) for name in errors}
+            layer = name.removesuffix(_ERROR)
+            sums[layer] = sums.get(layer, 0.0) + mean
+    return Errors(sums, len(places))
 
 
 def _with_error_layers(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import onnx
 
 from converter.quantisation.calibration import Watched, activations, observe, split
-from converter.quantisation.correction import correct_biases
+from converter.quantisation.correction import Errors, correct_biases, rounding_errors
 from converter.quantisation.equalisation import (
     carriers,
     equalise,
@@ -27,6 +26,8 @@ from converter.samples import Samples
 
 FormName = Literal["plain", "activations", "weights", "both", "opened"]
 """`activations` and `weights` say whose ranges were equalised; `opened`: weights, and no ReLU6."""
+CORRECTING = (192, 64)
+"""Samples that biases are corrected by, of those to fit on and held back: a mean needs no more."""
 _SHAPED_BY_SAMPLES = frozenset({"activations", "both"})
 
 
@@ -68,6 +69,7 @@ class Forms:
         self._made: dict[tuple[FormName, bool], Form] = {
             ("plain", False): self._observe("plain", model, told)
         }
+        self._errors: dict[tuple[FormName, bool], tuple[Form, Errors]] = {}
 
     @property
     def plain(self) -> Form:
@@ -81,15 +83,25 @@ class Forms:
             model = self._build(name, whole)
             if model is None:
                 return None
-            self._made[name, whole] = self._observe(name, model, _say_nothing)
+            self._made[name, whole] = self._observe(name, model, _say_nothing, whole=whole)
         return self._made[name, whole]
 
     def corrected(self, form: Form, *, whole: bool = False) -> Form:
         """The same form with biases that make up for the rounding of the weights."""
-        fit, _ = split(len(self._samples))
-        places = np.arange(len(self._samples)) if whole else fit
-        model = correct_biases(form.model, self._samples, places, self._batch)
-        return replace(form, model=model)
+        errors = self._errors_of(form, held=False)
+        if whole:
+            errors = errors.merged(self._errors_of(form, held=True))
+        return replace(form, model=correct_biases(form.model, errors))
+
+    def _errors_of(self, form: Form, *, held: bool) -> Errors:
+        """Those of the form's weights over one part of the samples; kept for the last form."""
+        known = self._errors.get((form.name, held))
+        if known is None or known[0] is not form:
+            part = int(held)
+            places = split(len(self._samples))[part][: CORRECTING[part]]
+            found = rounding_errors(form.model, self._samples, places, self._batch)
+            known = self._errors[form.name, held] = (form, found)
+        return known[1]
 
     def _build(self, name: FormName, whole: bool) -> onnx.ModelProto | None:
         base = self.plain
@@ -107,11 +119,26 @@ class Forms:
         return equalise_activations(before.model, watched.peaks)
 
     def _observe(
-        self, name: FormName, model: onnx.ModelProto, told: Callable[[float], None]
+        self,
+        name: FormName,
+        model: onnx.ModelProto,
+        told: Callable[[float], None],
+        *,
+        whole: bool = False,
     ) -> Form:
+        """Nobody looks at the samples held back where the whole form is another model."""
+        fitted = name in _SHAPED_BY_SAMPLES and not whole
         shaping = self._counted and name not in _SHAPED_BY_SAMPLES
         peaked = carriers(model) if shaping else []
-        fit, held = observe(model, self._samples, self._batch, told, peaked, counted=self._counted)
+        fit, held = observe(
+            model,
+            self._samples,
+            self._batch,
+            told,
+            peaked,
+            counted=self._counted,
+            fit_only=fitted,
+        )
         return Form(name, model, fit, held)
 
 

@@ -88,16 +88,16 @@ def search(
         form = None if name == "both" and _even(tried, plain) else forms.get(name)
         if form is None:
             continue
-        other = _quantised(form)
+        other = _retuned(made, best_form, form, "minmax")
         found = better(best, tell(Recipe(name), other))
         if found is not best:
             best, best_form, made = found, form, other
     for method in METHODS:
         recipe = replace(best.recipe, method=method)
-        best = better(best, tell(recipe, _retuned(made, best_form, method)))
+        best = better(best, tell(recipe, _retuned(made, best_form, best_form, method)))
     corrected = forms.corrected(best_form)
     recipe = replace(best.recipe, corrected=True)
-    other = _retuned(made, corrected, best.recipe.method)
+    other = _retuned(made, best_form, corrected, best.recipe.method)
     return better(best, tell(recipe, other), CORRECTION_DB), tried
 
 
@@ -111,9 +111,11 @@ def _quantised(form: Form) -> onnx.ModelProto:
     return quantise(form.model, form.ranges("minmax", whole=False))[0]
 
 
-def _retuned(made: onnx.ModelProto, form: Form, method: Method) -> onnx.ModelProto:
+def _retuned(made: onnx.ModelProto, base: Form, form: Form, method: Method) -> onnx.ModelProto:
+    """`form` quantised, out of what was `made` of `base` where their values alone differ."""
     ranges = form.ranges(method, whole=False)
-    return retune(made, form.model, ranges) or quantise(form.model, ranges)[0]
+    tuned = retune(made, base.model, form.model, ranges)
+    return tuned or quantise(form.model, ranges)[0]
 
 
 def good_enough(score: Score) -> bool:
