@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 # Rich keeps the width for good when COLUMNS is set at the moment a console is made, and xdist sets
 # it: so it goes before anything is imported, and each test says how wide its terminal is.
 os.environ.pop("COLUMNS", None)
+
+# A shell has what it runs in the background ignore Ctrl-C, and the programs that tests start, and
+# interrupt, would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
