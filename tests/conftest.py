@@ -12,10 +12,14 @@ import pytest
 # it: so it goes before anything is imported, and each test says how wide its terminal is.
 os.environ.pop("COLUMNS", None)
 
-# A shell has what it runs in the background ignore Ctrl-C, and the programs that tests start, and
-# interrupt, would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell has what it runs in the background ignore Ctrl-C, and nohup a closed terminal: programs
+# that tests start, and interrupt, would inherit that.
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 @pytest.fixture(scope="session", autouse=True)

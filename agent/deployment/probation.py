@@ -175,8 +175,8 @@ def _out_of_range(policy: ProbationPolicy, watched: Watched) -> Finding | None:
     if drift is None or not drift.features:
         return None
     rows = max(f.n + f.missing for f in drift.features.values())
-    share = out_of_range_share(drift)
-    if not _enough(policy, rows) or share <= policy.max_out_of_range:
+    share, most = out_of_range_share(drift), policy.max_out_of_range
+    if not _enough(policy, rows) or share <= most + _share_by_chance(most, rows):
         return None
     worst = max(drift.features, key=lambda name: _outside(drift.features[name]))
     return Cause.INPUT_OUT_OF_RANGE, (
@@ -230,6 +230,14 @@ def _distance_by_chance(shares: Sequence[float], answers: int, before: int) -> f
     """
     per_answer = 1 / answers + (1 / before if before else 0.0)
     return sum(math.sqrt(2 * p * (1 - p) * per_answer / math.pi) for p in shares) / 2
+
+
+def _share_by_chance(share: float, rows: int) -> float:
+    """What a few rows show above the share that is allowed: two standard errors of a binomial.
+
+    Of five good inputs, two are out of range now and then.
+    """
+    return 2 * math.sqrt(share * (1 - share) / rows)
 
 
 def _outside(feature: FeatureCounts) -> float:

@@ -164,6 +164,14 @@ def test_inputs_out_of_range_name_the_worst_feature() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("outside", "decision"), [(17, Decision.CONTINUE), (23, Decision.ROLL_BACK)]
+)
+def test_a_few_inputs_are_out_of_range_by_chance(outside: int, decision: Decision) -> None:
+    features = {"mean": FeatureCounts(bins=[50 - outside], n=50, above=outside)}
+    assert verdict(counters(features=features)).decision is decision
+
+
 def test_inputs_out_of_range_come_before_the_shift_that_they_cause() -> None:
     features = {"mean": FeatureCounts(bins=[50], n=100, above=60)}
     before = Baseline(class_shares=[1.0, 0.0, 0.0], answers=500, source="previous")
